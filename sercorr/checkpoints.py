@@ -1,0 +1,91 @@
+"""SpeechBrain's checkpoints, made safe against a kill at any moment."""
+
+import logging
+import os
+import shutil
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from speechbrain.utils.checkpoints import Checkpoint, Checkpointer
+
+_UNFINISHED = "unfinished"
+
+
+class AtomicCheckpointer(Checkpointer):
+    """A `Checkpointer` whose checkpoints are whole or absent.
+
+    SpeechBrain writes a checkpoint file by file in its final folder, and removes it
+    so: a process killed meanwhile leaves a folder that looks like a checkpoint but
+    cannot be loaded. Here a checkpoint is written elsewhere and renamed, and one that
+    lacks a file that it once had (a removal cut short) does not count.
+
+    Arguments
+    ---------
+    checkpoints_dir : path
+        Where the checkpoints are; made if missing.
+    recoverables : mapping
+        Names and objects to save.
+
+    Example
+    -------
+    >>> import tempfile, torch
+    >>> counter = torch.nn.Linear(1, 1)
+    >>> checkpointer = AtomicCheckpointer(tempfile.mkdtemp(), {"layer": counter})
+    >>> _ = checkpointer.save_checkpoint({"valid_wa": 50.0})
+    >>> len(checkpointer.list_checkpoints())
+    1
+    """
+
+    def __init__(
+        self, checkpoints_dir: str | os.PathLike, recoverables: Mapping | None = None
+    ):
+        super().__init__(checkpoints_dir, recoverables)
+        shutil.rmtree(self.checkpoints_dir / _UNFINISHED, ignore_errors=True)
+        whole = {checkpoint.path for checkpoint in self.list_checkpoints()}
+        for folder in self._list_checkpoint_dirs():
+            if folder not in whole:
+                shutil.rmtree(folder)
+
+    def save_checkpoint(
+        self,
+        meta: Mapping = {},
+        end_of_epoch: bool = True,
+        name: str | None = None,
+        verbosity: int = logging.INFO,
+    ) -> Checkpoint | None:
+        """Save everything under a new name; see SpeechBrain's `Checkpointer`."""
+        meta = {**meta, "recoverables": sorted(self.recoverables)}
+        final, unfinished = self.checkpoints_dir, self.checkpoints_dir / _UNFINISHED
+        name = name or f"{time.time_ns()}"
+        unfinished.mkdir(parents=True, exist_ok=True)
+        self.checkpoints_dir = unfinished
+        try:
+            saved = super().save_checkpoint(meta, end_of_epoch, name, verbosity)
+        finally:
+            self.checkpoints_dir = final
+        if saved is None:  # not the main process
+            return None
+        path = final / Path(saved.path).name
+        os.replace(saved.path, path)
+        files = {key: path / file.name for key, file in saved.paramfiles.items()}
+        return Checkpoint(path, saved.meta, files)
+
+    def list_checkpoints(self) -> list[Checkpoint]:
+        """List the checkpoints that are whole."""
+        return [
+            checkpoint
+            for checkpoint in super().list_checkpoints()
+            if set(checkpoint.meta.get("recoverables", ()))
+            <= set(checkpoint.paramfiles)
+        ]
+
+
+def best_first(checkpoint: Checkpoint) -> tuple[float, int]:
+    """Sort key: highest validation accuracy, then the earliest epoch."""
+    return checkpoint.meta["valid_wa"], -checkpoint.meta["epoch"]
+
+
+def is_scored(checkpoint: Checkpoint) -> bool:
+    """Whether a checkpoint was made after a validation."""
+    return "valid_wa" in checkpoint.meta

@@ -1,0 +1,147 @@
+"""An extraction at work: read ahead, compute, write behind, and say how far it is."""
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import torch
+from tqdm import tqdm
+from tqdm.contrib.logging import logging_redirect_tqdm
+
+from sercorr import SAMPLE_RATE
+from sercorr.audio import read_audio
+from sercorr.errors import InputError
+from sercorr.features.plan import Clip
+from sercorr.features.store import FeatureStore, audio_digest
+from sercorr.lengths import absolute_to_relative
+from sercorr.lobes.frozen import FrozenUpstream
+
+_BAR = "{desc} {percentage:3.0f}%|{bar}| [{elapsed}, {remaining} left]"
+
+
+class Extraction:
+    """Groups of clips on their way through the upstream.
+
+    While the upstream is at one group, the next is read and the last is written.
+
+    Arguments
+    ---------
+    upstream : FrozenUpstream
+        On its device.
+    store : FeatureStore
+        Open for writing.
+    missing, damaged : set of str
+        From `find_missing`.
+    progress : bool
+        Show a progress bar.
+    """
+
+    def __init__(
+        self,
+        upstream: FrozenUpstream,
+        store: FeatureStore,
+        missing: set[str],
+        damaged: set[str],
+        progress: bool = True,
+    ):
+        self.upstream = upstream
+        self.store = store
+        self.missing = missing
+        self.damaged = damaged
+        self.progress = progress
+        self.device = next(
+            (tensor.device for tensor in _tensors(upstream)), torch.device("cpu")
+        )
+
+    def run(self, groups: list[list[Clip]]) -> None:
+        """Compute groups and write the entries that are missing."""
+        total = sum(clip.samples for group in groups for clip in group)
+        bar = tqdm(total=total, bar_format=_BAR, disable=not self.progress)
+        done, of_all = 0, sum(map(len, groups))
+        written: Future | None = None
+        with ThreadPoolExecutor(2) as pool, bar, logging_redirect_tqdm():
+            for group, waves in _read_ahead(pool, groups, self._read):
+                if waves is not None:
+                    layers = self._compute(group, waves)
+                    if written is not None:
+                        written.result()
+                    written = pool.submit(self._write, group, layers)
+                done += len(group)
+                bar.update(sum(clip.samples for clip in group))
+                elapsed = max(bar.format_dict["elapsed"], 1e-9)
+                bar.set_description_str(
+                    f"extracting {done}/{of_all} clips, "
+                    f"{bar.n / SAMPLE_RATE / elapsed:.1f} audio-seconds/s",
+                    refresh=False,
+                )
+            if written is not None:
+                written.result()
+
+    def _read(self, group: list[Clip]) -> list[torch.Tensor] | None:
+        """Read a group's clips; None if its entries have appeared meanwhile."""
+        if not any(self._lacks(clip) for clip in group):
+            return None
+        waves = [read_audio(clip.path) for clip in group]
+        for clip in group:
+            if audio_digest(clip.path) != clip.digest:
+                raise InputError(
+                    f"{clip.path}: the file changed while features were extracted; "
+                    "run the same command again"
+                )
+        return waves
+
+    def _compute(self, group: list[Clip], waves: list[torch.Tensor]) -> torch.Tensor:
+        padded = torch.nn.utils.rnn.pad_sequence(waves, batch_first=True)  # (B, N)
+        samples = torch.tensor([len(wave) for wave in waves])
+        relative = absolute_to_relative(samples, padded.shape[1])
+        with torch.inference_mode():
+            layers, _ = self.upstream(padded.to(self.device), relative.to(self.device))
+        return layers
+
+    def _write(self, group: list[Clip], layers: torch.Tensor) -> None:
+        for clip, padded in zip(group, layers, strict=True):
+            if not self._lacks(clip):
+                continue
+            frames = self.upstream.frames(clip.samples)
+            stored = padded[:, :frames].to(self.store.dtype)
+            _require_finite(clip, padded[:, :frames], stored)
+            self.store.write(clip.digest, stored, clip.samples)
+
+    def _lacks(self, clip: Clip) -> bool:
+        """Whether a clip's entry is still to be written."""
+        if clip.digest in self.damaged:
+            return True
+        return clip.digest in self.missing and not self.store.has(clip.digest)
+
+
+def _read_ahead(
+    pool: ThreadPoolExecutor,
+    groups: Sequence[list[Clip]],
+    read: Callable[[list[Clip]], list[torch.Tensor] | None],
+) -> Iterator[tuple[list[Clip], list[torch.Tensor] | None]]:
+    """Yield each group with its audio; the next group's is being read meanwhile."""
+    ahead = pool.submit(read, groups[0]) if groups else None
+    for index, group in enumerate(groups):
+        waves = ahead.result()
+        if index + 1 < len(groups):
+            ahead = pool.submit(read, groups[index + 1])
+        yield group, waves
+
+
+def _require_finite(clip: Clip, layers: torch.Tensor, stored: torch.Tensor) -> None:
+    if bool(torch.isfinite(stored).all()):
+        return
+    if not bool(torch.isfinite(layers).all()):
+        raise InputError(
+            f"{clip.path}: the upstream gives features that are not finite (NaN or "
+            "infinity) for this clip; check the clip and the model"
+        )
+    largest = layers.abs().max().item()
+    raise InputError(
+        f"{clip.path}: a feature of size {largest:.6g} is too large for cache_dtype "
+        "float16 (65504 at most); set cache_dtype to bfloat16 or float32"
+    )
+
+
+def _tensors(module: torch.nn.Module) -> Iterator[torch.Tensor]:
+    yield from module.parameters()
+    yield from module.buffers()

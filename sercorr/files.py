@@ -1,0 +1,139 @@
+"""Files that are either whole or absent: written to a temporary name, then renamed."""
+
+import contextlib
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from sercorr.errors import InputError
+
+
+@contextlib.contextmanager
+def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
+    """Give a temporary path beside ``path``; rename it to ``path`` on success.
+
+    The temporary file keeps the suffix of ``path`` (plotting libraries choose their
+    format by it). If the block raises, it is removed and ``path`` is untouched.
+
+    Arguments
+    ---------
+    path : path
+        Where the finished file shall be; its folder is made if missing.
+
+    Returns
+    -------
+    pathlib.Path
+        As a context manager: the path to write to.
+
+    Example
+    -------
+    >>> import tempfile
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> with atomic_path(folder / "a.txt") as temporary:
+    ...     _ = temporary.write_text("whole")
+    >>> sorted(p.name for p in folder.iterdir())
+    ['a.txt']
+    """
+    path = Path(path)
+    make_folder(path.parent)
+    handle, name = tempfile.mkstemp(
+        prefix=f".{path.stem}.", suffix=path.suffix, dir=path.parent
+    )
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        os.chmod(temporary, 0o666 & ~_umask())
+        with open(temporary, "rb") as written:
+            os.fsync(written.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: str | os.PathLike, text: str) -> None:
+    """Write ``text`` as UTF-8 with Unix line ends, whole or not at all.
+
+    Example
+    -------
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp()) / "deep" / "note.txt"
+    >>> write_text(path, "hello")
+    >>> path.read_text()
+    'hello'
+    """
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(text.encode("utf-8"))
+
+
+def write_json(path: str | os.PathLike, value: Any) -> None:
+    """Write ``value`` as indented UTF-8 JSON, whole or not at all.
+
+    NaN and infinity are refused (`ValueError`): they are not JSON.
+
+    Example
+    -------
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp()) / "a.json"
+    >>> write_json(path, {"wa": 65.6})
+    >>> read_json(path)
+    {'wa': 65.6}
+    """
+    text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
+    write_text(path, text + "\n")
+
+
+def read_json(path: str | os.PathLike) -> Any:
+    """Read a JSON file; a missing or broken one is an `InputError` that names it."""
+    path = Path(path)
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file") from None
+    except ValueError as error:
+        raise InputError(f"{path}: not valid JSON ({error}); remove it") from None
+
+
+def make_folder(folder: str | os.PathLike) -> Path:
+    """Make ``folder`` and its parents; an `InputError` says why it cannot be."""
+    folder = Path(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(
+            f"{folder}: the folder cannot be made ({error.strerror}); "
+            "choose another place or change its permissions"
+        ) from None
+    return folder
+
+
+def require_writable(folder: str | os.PathLike) -> Path:
+    """Make ``folder`` and prove that a file can be written in it.
+
+    Raises `InputError` before long work starts rather than after.
+
+    Example
+    -------
+    >>> import tempfile
+    >>> require_writable(tempfile.mkdtemp()).is_dir()
+    True
+    """
+    folder = make_folder(folder)
+    try:
+        with tempfile.NamedTemporaryFile(dir=folder, prefix=".writable."):
+            pass
+    except OSError as error:
+        raise InputError(
+            f"{folder}: nothing can be written there ({error.strerror}); "
+            "choose another folder or change its permissions"
+        ) from None
+    return folder
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

@@ -1,0 +1,196 @@
+"""What every frozen upstream shares: its identity, its lengths, its eval mode."""
+
+import contextlib
+import dataclasses
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+
+from sercorr.errors import InputError
+from sercorr.lengths import absolute_to_relative, relative_to_absolute
+
+
+@dataclasses.dataclass(frozen=True)
+class UpstreamInfo:
+    """What an upstream is, known without building it.
+
+    Arguments
+    ---------
+    source : str
+        What the user asked for: ``fbank``, a hub name or a folder.
+    revision : str or None
+        Commit of a hub model, None where there is none.
+    model_type : str
+        ``fbank``, ``wav2vec2``, ``hubert`` or ``wavlm``.
+    num_layers : int
+        Number of layers that come out: L + 1 for a transformer of L blocks.
+    output_size : int
+        Size D of a feature vector.
+    digest : str
+        SHA-256 of the weights' bytes, in hexadecimal. Equal weights at another path
+        have the same digest.
+    preprocessing : dict
+        All else that decides the values: normalisation, sampling rate, shape of the
+        network, version of the computation.
+    """
+
+    source: str
+    revision: str | None
+    model_type: str
+    num_layers: int
+    output_size: int
+    digest: str
+    preprocessing: dict[str, Any] = dataclasses.field(hash=False)
+
+    def describe(self) -> dict[str, Any]:
+        """Return all fields as plain values that JSON can hold."""
+        return dataclasses.asdict(self)
+
+    def identity(self) -> dict[str, Any]:
+        """Return what decides the features' values, and not where they came from."""
+        described = self.describe()
+        del described["source"], described["revision"]
+        return described
+
+
+class FrozenUpstream(torch.nn.Module):
+    """A feature extractor that no training touches.
+
+    It stays in eval mode whatever its parents are told, needs no gradient, and
+    computes in float32 whatever the autocast. A subclass gives `frames`,
+    `minimum_samples` and `_layers`.
+
+    Arguments
+    ---------
+    info : UpstreamInfo
+        Identity of the upstream.
+    """
+
+    def __init__(self, info: UpstreamInfo) -> None:
+        super().__init__()
+        self.info = info
+
+    @property
+    def num_layers(self) -> int:
+        """Number of layers that `forward` returns."""
+        return self.info.num_layers
+
+    @property
+    def output_size(self) -> int:
+        """Size D of a feature vector."""
+        return self.info.output_size
+
+    def train(self, mode: bool = True) -> "FrozenUpstream":
+        """Stay in eval mode, whatever ``mode`` is."""
+        return super().train(False)
+
+    def freeze(self) -> "FrozenUpstream":
+        """Switch gradients off and enter eval mode."""
+        return self.requires_grad_(False).eval()
+
+    @property
+    def minimum_samples(self) -> int:
+        """Samples of the shortest clip that gives a frame."""
+        raise NotImplementedError
+
+    def frames(self, samples: int) -> int:
+        """Count the frames of a clip of ``samples`` samples (0: too short)."""
+        raise NotImplementedError
+
+    def _layers(
+        self, wavs: torch.Tensor, samples: list[int], frames: list[int]
+    ) -> torch.Tensor:
+        """Compute (B, L, T, D) from (B, N); padding of ``wavs`` holds anything."""
+        raise NotImplementedError
+
+    def forward(
+        self, wavs: torch.Tensor, wav_lens: torch.Tensor | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Extract all layers of a batch of clips.
+
+        A clip has the same features alone, padded and in any batch.
+
+        Arguments
+        ---------
+        wavs : torch.Tensor
+            (B, N), waveforms at 16 kHz; what stands on padding is not read.
+        wav_lens : torch.Tensor or None
+            (B,), lengths relative to N; None means full length.
+
+        Returns
+        -------
+        layers : torch.Tensor
+            (B, L, T, D), float32, zero on padding; T is that of the longest clip.
+        lengths : torch.Tensor
+            (B,), lengths in frames relative to T.
+
+        Raises
+        ------
+        InputError
+            A clip is shorter than one frame.
+        ValueError
+            ``wavs`` is not (B, N) or ``wav_lens`` is not (B,).
+        """
+        samples = _sample_counts(wavs, wav_lens)
+        frames = [self.frames(count) for count in samples]
+        for item, count in enumerate(samples):
+            if frames[item] < 1:
+                raise InputError(
+                    f"clip {item} of the batch has {count} samples; at least "
+                    f"{self.minimum_samples} are needed: leave it out"
+                )
+        with torch.no_grad(), _full_float32(wavs.device):
+            longest = wavs[:, : max(samples)].float()
+            layers = self._layers(longest, samples, frames)
+        lengths = absolute_to_relative(torch.tensor(frames), max(frames))
+        return layers, lengths.to(wavs.device)
+
+
+def count_mask(counts: list[int], size: int, device: torch.device) -> torch.Tensor:
+    """Say which of ``size`` positions are below each count, as (B, size) bool.
+
+    Example
+    -------
+    >>> count_mask([1, 3], 3, torch.device("cpu")).int()
+    tensor([[1, 0, 0],
+            [1, 1, 1]], dtype=torch.int32)
+    """
+    limits = torch.tensor(counts, device=device)
+    return torch.arange(size, device=device)[None, :] < limits[:, None]
+
+
+def _sample_counts(wavs: torch.Tensor, wav_lens: torch.Tensor | None) -> list[int]:
+    if wavs.ndim != 2 or wavs.numel() == 0:
+        raise ValueError(
+            f"wavs must have shape (batch, samples) (got {tuple(wavs.shape)})"
+        )
+    batch, size = wavs.shape
+    if wav_lens is None:
+        return [size] * batch
+    if tuple(wav_lens.shape) != (batch,):
+        raise ValueError(
+            f"wav_lens must have shape ({batch},), one an item "
+            f"(got {tuple(wav_lens.shape)})"
+        )
+    return relative_to_absolute(wav_lens, size).tolist()
+
+
+@contextlib.contextmanager
+def _full_float32(device: torch.device) -> Iterator[None]:
+    """Compute in real float32: no autocast and, on a GPU, no TF32.
+
+    TF32 is on by default in cuDNN's convolutions and keeps 10 bits of a number, so
+    that features would differ with the batch by about 1e-3.
+    """
+    with torch.autocast(device.type, enabled=False):
+        if device.type != "cuda":
+            yield
+            return
+        matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
+        before = matmul.allow_tf32, cudnn.allow_tf32
+        matmul.allow_tf32 = cudnn.allow_tf32 = False
+        try:
+            yield
+        finally:
+            matmul.allow_tf32, cudnn.allow_tf32 = before

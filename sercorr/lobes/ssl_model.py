@@ -1,0 +1,156 @@
+"""Frozen wav2vec 2.0, HuBERT and WavLM models: the same numbers in any batch.
+
+Transformers' models give a padded clip other features than the bare one: the waveform
+is normalised over padding, the group norm of base models averages over it, and
+masks are optional. Here each clip is normalised and convolved over its own samples,
+and the transformer sees a mask, so that batches change nothing (to float32 rounding).
+"""
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import nn
+
+from sercorr.lengths import conv_frames
+from sercorr.lobes.frozen import FrozenUpstream, count_mask
+from sercorr.lobes.model_files import ModelFiles
+from sercorr.lobes.model_loading import load_model, read_model_info
+
+
+def normalise(wavs: torch.Tensor, samples: list[int]) -> torch.Tensor:
+    """Give each clip zero mean and unit variance over its own samples.
+
+    (x - mean) / sqrt(variance + 1e-7) with the variance's 1/N form, as
+    transformers' Wav2Vec2FeatureExtractor; padding becomes zero.
+
+    Arguments
+    ---------
+    wavs : torch.Tensor
+        (B, N).
+    samples : list of int
+        True length of each clip.
+
+    Returns
+    -------
+    torch.Tensor
+        (B, N), float32.
+
+    Example
+    -------
+    >>> normalise(torch.tensor([[1.0, 3.0, 9.0]]), [2]).round(decimals=4)
+    tensor([[-1.,  1.,  0.]])
+    """
+    result = torch.zeros_like(wavs, dtype=torch.float32)
+    for item, count in enumerate(samples):
+        clip = wavs[item, :count].double()
+        variance, mean = torch.var_mean(clip, correction=0)
+        result[item, :count] = (clip - mean) / torch.sqrt(variance + 1e-7)
+    return result
+
+
+class SSLUpstream(FrozenUpstream):
+    """All layers of a frozen wav2vec 2.0, HuBERT or WavLM model.
+
+    Layer 0 is what the first transformer block receives (``hidden_states[0]`` of
+    transformers), layer L the model's output (``last_hidden_state``, after the final
+    layer norm where there is one).
+
+    Arguments
+    ---------
+    files : ModelFiles
+        Folder with a configuration and weights, see `find_model`.
+
+    Raises
+    ------
+    InputError
+        Not such a model, or the weights do not fit the configuration.
+    """
+
+    def __init__(self, files: ModelFiles) -> None:
+        super().__init__(read_model_info(files))
+        self.model = load_model(files)
+        self.freeze()
+
+    @property
+    def minimum_samples(self) -> int:
+        """Samples that one frame sees."""
+        config, size = self.model.config, 1
+        strides = reversed(config.conv_stride)
+        for kernel, stride in zip(reversed(config.conv_kernel), strides, strict=True):
+            size = (size - 1) * stride + kernel
+        return size
+
+    def frames(self, samples: int) -> int:
+        """Count frames: one every 20 ms (320 samples), 400 samples for the first."""
+        config = self.model.config
+        return conv_frames(samples, config.conv_kernel, config.conv_stride)
+
+    def _layers(
+        self, wavs: torch.Tensor, samples: list[int], frames: list[int]
+    ) -> torch.Tensor:
+        if self.info.preprocessing["do_normalize"]:
+            wavs = normalise(wavs, samples)
+        features = self._convolve(wavs, samples, frames)  # (B, T, C)
+        projected = self.model.feature_projection(features)
+        # wav2vec 2.0 and WavLM return the normed features as well
+        projected = projected[0] if isinstance(projected, tuple) else projected
+        mask = None
+        if min(frames) < max(frames):
+            mask = count_mask(frames, max(frames), wavs.device)
+        batch, size, width = projected.shape
+        layers = projected.new_empty(batch, self.num_layers, size, width)
+        with _catch_inputs(self.model.encoder, layers, mask):
+            output = self.model.encoder(projected, attention_mask=mask)
+        layers[:, -1] = output.last_hidden_state
+        if mask is not None:
+            layers.masked_fill_(~mask[:, None, :, None], 0.0)
+        return layers
+
+    def _convolve(
+        self, wavs: torch.Tensor, samples: list[int], frames: list[int]
+    ) -> torch.Tensor:
+        """Run the convolutional encoder on each clip's own samples.
+
+        A group norm averages over time, so that padding would change it. On a CPU,
+        one clip at a time is also faster than a batch, which leaves the cache.
+        """
+        channels = self.model.config.conv_dim[-1]
+        features = wavs.new_zeros(len(samples), max(frames), channels)
+        for item, (count, size) in enumerate(zip(samples, frames, strict=True)):
+            clip = self.model.feature_extractor(wavs[item : item + 1, :count])
+            features[item, :size] = clip[0].transpose(0, 1)  # (C, t) -> (t, C)
+        return features
+
+
+@contextlib.contextmanager
+def _catch_inputs(
+    encoder: nn.Module, layers: torch.Tensor, mask: torch.Tensor | None
+) -> Iterator[None]:
+    """Copy what each transformer block receives into ``layers``[:, block]."""
+
+    def catch(index: int):
+        def hook(_module: nn.Module, inputs: tuple[Any, ...]) -> None:
+            layers[:, index] = inputs[0]
+
+        return hook
+
+    def zero_padding(
+        _module: nn.Module, _inputs: tuple[Any, ...], output: torch.Tensor
+    ) -> torch.Tensor:
+        return output * mask[:, None, :]  # (B, D, T)
+
+    handles = [
+        block.register_forward_pre_hook(catch(index))
+        for index, block in enumerate(encoder.layers)
+    ]
+    norm = getattr(encoder.pos_conv_embed, "batch_norm", None)
+    if norm is not None and mask is not None:
+        # HuBERT may shift the zeros of padding just before the positional convolution
+        handles.append(norm.register_forward_hook(zero_padding))
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()

@@ -1,0 +1,35 @@
+"""Settings and fixtures of all tests; nothing is ever downloaded."""
+
+import os
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["TRANSFORMERS_OFFLINE"] = "1"
+
+from pathlib import Path
+
+import pytest
+from models import FAMILIES, NORMS, build_model
+
+
+@pytest.fixture(scope="session")
+def tiny_models(tmp_path_factory) -> dict[tuple[str, str], Path]:
+    """Folders of six tiny random models, keyed by family and convolution norm."""
+    root = tmp_path_factory.mktemp("models")
+    return {
+        (family, norm): build_model(root / f"{family}-{norm}", family, norm)
+        for family in FAMILIES
+        for norm in NORMS
+    }
+
+
+@pytest.fixture(scope="session")
+def real_release() -> Path:
+    """Folder of real recordings in IEMOCAP's layout."""
+    folder = os.environ.get("SERCORR_TEST_RELEASE")
+    if not folder:
+        pytest.skip(
+            "SERCORR_TEST_RELEASE is not set; it names a release of real recordings"
+        )
+    if not Path(folder).is_dir():
+        pytest.fail(f"SERCORR_TEST_RELEASE is {folder}, which is not a folder")
+    return Path(folder)

@@ -1,0 +1,87 @@
+"""Small trainings through the real settings file. Nothing here is a test."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from sercorr.experiment import evaluate_fold, prepare, train_fold
+from sercorr.settings import Settings, load_settings
+
+RECIPE = Path(__file__).parents[1] / "recipes" / "IEMOCAP" / "emotion_corr"
+SETTINGS_FILE = RECIPE / "hparams" / "train.yaml"
+
+QUICK = {
+    "upstream_source": "fbank",
+    "number_of_epochs": 2,
+    "updates_per_epoch": 3,
+    "batch_size": 4,
+    "projection_size": 8,
+    "n_heads": 2,
+}
+
+
+def command_line(release: Path, output: Path, **changes: Any) -> list[str]:
+    """What ``train.py`` gets; ``changes`` are settings and run options."""
+    given = {"data_folder": release, "output_folder": output, **QUICK, **changes}
+    pairs = [word for key, value in given.items() for word in (f"--{key}", str(value))]
+    return [str(SETTINGS_FILE), *pairs, "--device", "cpu", "--noprogressbar"]
+
+
+def make_settings(release: Path, output: Path, **changes: Any) -> Settings:
+    """Load the settings of a small run."""
+    return load_settings(command_line(release, output, **changes))
+
+
+def train(release: Path, output: Path, **changes: Any) -> dict[str, Any]:
+    """Do what ``train.py`` does, in this process; return the metrics."""
+    settings = make_settings(release, output, **changes)
+    prepare(settings)
+    return train_fold(settings)
+
+
+def evaluate(release: Path, output: Path, **changes: Any) -> dict[str, Any]:
+    """Do what ``evaluate.py`` does, in this process; return the metrics."""
+    settings = make_settings(release, output, **changes)
+    prepare(settings)
+    return evaluate_fold(settings)
+
+
+def run_script(name: str, arguments: list[str]) -> subprocess.CompletedProcess:
+    """Run one of the recipe's programs in a process of its own."""
+    return subprocess.run(
+        script_command(name, arguments),
+        check=False,
+        capture_output=True,
+        text=True,
+        env=script_environment(),
+        timeout=300,
+    )
+
+
+def script_command(name: str, arguments: list[str]) -> list[str]:
+    """Return the command of one of the recipe's programs."""
+    return [sys.executable, str(RECIPE / name), *map(str, arguments)]
+
+
+def script_environment() -> dict[str, str]:
+    """Return the environment of the programs: the package need not be installed."""
+    root = str(RECIPE.parents[2])
+    path = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))
+    return {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
+
+
+def history(fold_folder: Path) -> list[dict[str, Any]]:
+    """Read a run's history without what time decides."""
+    records = json.loads((fold_folder / "history.json").read_text())
+    return [{k: v for k, v in record.items() if k != "seconds"} for record in records]
+
+
+def outcome(output: Path, fold: int = 1) -> dict[str, Any]:
+    """Return all of a fold that must not depend on how it came about."""
+    folder = output / f"fold_{fold}"
+    names = ("metrics.json", "predictions.csv", "head.safetensors")
+    files = {name: (folder / name).read_bytes() for name in names}
+    return {**files, "history": history(folder)}

@@ -1,0 +1,188 @@
+"""Pictures: what they are made of, their size, and that they follow the data."""
+
+import numpy as np
+import pytest
+from made_up_results import LABELS, make_record
+from matplotlib import _pylab_helpers, image
+from matplotlib.colors import to_hex
+from matplotlib.figure import Figure
+
+from sercorr.plots import plot_confusion, plot_history, plot_layer_weights
+
+CONFUSION = [[50, 3, 4, 5], [6, 70, 8, 9], [10, 11, 80, 13], [0, 0, 0, 0]]
+
+
+@pytest.fixture
+def drawn(monkeypatch):
+    """Collect the figures that are saved."""
+    figures = []
+    savefig = Figure.savefig
+
+    def save(figure, *arguments, **options):
+        figures.append(figure)
+        savefig(figure, *arguments, **options)
+
+    monkeypatch.setattr(Figure, "savefig", save)
+    return figures
+
+
+def pixels(path):
+    picture = image.imread(path)
+    assert picture.shape[1] == 1200
+    assert picture.std() > 0.01
+    return picture
+
+
+def histories(folds, epochs):
+    return {
+        f"fold {fold}": [make_record(epoch, fold) for epoch in range(1, epochs + 1)]
+        for fold in range(1, folds + 1)
+    }
+
+
+def test_confusion_shows_counts_and_percentages(tmp_path, drawn):
+    plot_confusion(CONFUSION, LABELS, tmp_path / "a.png", "All folds")
+    axes = drawn[0].axes[0]
+    texts = {tuple(map(int, t.get_position())): t.get_text() for t in axes.texts}
+    for row, counts in enumerate(CONFUSION):
+        for column, count in enumerate(counts):
+            share = f"{100 * count / sum(counts):.1f} %" if sum(counts) else "-"
+            assert texts[column, row] == f"{count}\n{share}"
+    assert axes.get_title() == "All folds"
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("predicted class", "true class")
+    assert [t.get_text() for t in axes.get_xticklabels()] == LABELS
+    assert axes.get_yticklabels()[0].get_text() == "neu\nn = 62"
+    pixels(tmp_path / "a.png")
+
+
+def test_layer_weights_show_every_fold_and_the_uniform_level(tmp_path, drawn):
+    weights = {
+        f"fold {k}": np.random.default_rng(k).dirichlet([5.0] * 25) for k in (1, 4)
+    }
+    plot_layer_weights(weights, tmp_path / "a.png")
+    axes = drawn[0].axes[0]
+    lines = {line.get_label(): np.asarray(line.get_ydata()) for line in axes.lines}
+    assert list(lines) == ["fold 1", "fold 4", "mean", "uniform, 1/25"]
+    np.testing.assert_array_equal(lines["fold 4"], weights["fold 4"])
+    middle = (weights["fold 1"] + weights["fold 4"]) / 2
+    np.testing.assert_allclose(lines["mean"], middle, rtol=1e-12)
+    np.testing.assert_allclose(lines["uniform, 1/25"], 0.04, rtol=1e-12)
+    low, high = axes.get_ylim()
+    assert low <= min(map(min, weights.values()))
+    assert high >= max(map(max, weights.values()))
+    assert axes.get_xticklabels()[0].get_text() == "0\ninput"
+    assert axes.get_xticklabels()[24].get_text() == "24"
+    pixels(tmp_path / "a.png")
+
+
+def test_almost_uniform_weights_look_flat(tmp_path, drawn):
+    plot_layer_weights({"fold 1": [0.2501, 0.2499, 0.25, 0.25]}, tmp_path / "a.png")
+    low, high = drawn[0].axes[0].get_ylim()
+    assert (high - low) / 0.25 > 0.2
+    assert len(drawn[0].axes[0].lines) == 2  # no mean over one fold
+
+
+def test_one_layer_gives_a_note(tmp_path, drawn):
+    plot_layer_weights({"fold 1": [1.0], "fold 2": [1.0]}, tmp_path / "a.png")
+    axes = drawn[0].axes[0]
+    assert "one layer" in axes.texts[0].get_text()
+    assert not axes.lines
+    pixels(tmp_path / "a.png")
+
+
+@pytest.mark.parametrize(("folds", "epochs"), [(1, 30), (5, 4)])
+def test_curves_hold_every_record_and_mark_the_best(tmp_path, drawn, folds, epochs):
+    data = histories(folds, epochs)
+    data["fold 1"][1]["valid_wa"] = 299.0  # the best is not the last
+    plot_history(data, tmp_path / "a.png")
+    keys = ["train_loss", "valid_loss", "valid_wa", "valid_ua"]
+    for axes, key in zip(drawn[0].axes, keys, strict=True):
+        lines = {line.get_label(): line for line in axes.lines}
+        stars = [line for line in axes.lines if line.get_marker() == "*"]
+        for (name, records), star in zip(data.items(), stars, strict=True):
+            best = records[1] if name == "fold 1" else records[-1]
+            assert list(lines[name].get_xdata()) == [r["updates"] for r in records]
+            assert list(lines[name].get_ydata()) == [r[key] for r in records]
+            assert list(star.get_xdata()) == [best["updates"]]
+            assert list(star.get_ydata()) == [best[key]]
+            assert star.get_color() == lines[name].get_color()
+    assert [axes.get_xlabel() for axes in drawn[0].axes[2:]] == ["updates"] * 2
+    assert [axes.get_ylabel() for axes in drawn[0].axes[::2]] == [
+        "loss, nats",
+        "rate, %",
+    ]
+    pixels(tmp_path / "a.png")
+
+
+def test_single_epochs_stand_side_by_side(tmp_path, drawn):
+    plot_history(histories(5, 1), tmp_path / "a.png")
+    stars = [line for line in drawn[0].axes[0].lines if line.get_marker() == "*"]
+    places = [float(star.get_xdata()[0]) for star in stars]
+    assert np.all(np.diff(places) > 0)
+    assert places[2] == pytest.approx(20)
+    assert list(drawn[0].axes[0].get_xticks()) == [20]
+    pixels(tmp_path / "a.png")
+
+
+def test_folds_differ_by_colour_and_marker(tmp_path, drawn):
+    plot_layer_weights({f"fold {k}": [0.5, 0.5] for k in range(5)}, tmp_path / "a.png")
+    lines = drawn[0].axes[0].lines[:5]
+    assert len({to_hex(line.get_color()) for line in lines}) == 5
+    assert len({line.get_marker() for line in lines}) == 5
+
+
+def draw_confusion(path, cell):
+    plot_confusion([[9, cell], [2, 3]], ["a", "b"], path, "title")
+
+
+def draw_weights(path, cell):
+    plot_layer_weights({"fold 1": [0.5, cell / 10, 0.5 - cell / 10]}, path)
+
+
+def draw_history(path, cell):
+    data = histories(2, 3)
+    data["fold 2"][1]["valid_ua"] = float(cell)
+    plot_history(data, path)
+
+
+@pytest.mark.parametrize("draw", [draw_confusion, draw_weights, draw_history])
+def test_pictures_follow_the_data(tmp_path, draw):
+    for name, cell in (("a", 1), ("b", 1), ("c", 4)):
+        draw(tmp_path / f"{name}.png", cell)
+    first, same, other = (pixels(tmp_path / f"{name}.png") for name in "abc")
+    np.testing.assert_array_equal(first, same)
+    assert np.abs(first - other).max() > 0.5
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.png", "b.png", "c.png"]
+    assert not _pylab_helpers.Gcf.figs  # nothing is left in pyplot's hands
+
+
+@pytest.mark.parametrize("draw", [draw_confusion, draw_weights, draw_history])
+def test_interrupted_pictures_leave_nothing(tmp_path, monkeypatch, draw):
+    def stop(figure, path, **options):
+        path.write_bytes(b"half")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Figure, "savefig", stop)
+    with pytest.raises(KeyboardInterrupt):
+        draw(tmp_path / "a.png", 1)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("plot", "message"),
+    [
+        (
+            lambda p: plot_confusion([[1, 2]], ["a", "b"], p, ""),
+            r"\(2, 2\).*got \(1, 2\)",
+        ),
+        (lambda p: plot_layer_weights({}, p), r"equally many layers \(got {}\)"),
+        (lambda p: plot_layer_weights({"a": []}, p), r"layers \(got {'a': 0}\)"),
+        (lambda p: plot_layer_weights({"a": [1], "b": [0, 1]}, p), r"'a': 1, 'b': 2"),
+        (lambda p: plot_history({}, p), r"at least one epoch \(got {}\)"),
+        (lambda p: plot_history({"fold 1": []}, p), r"\(got {'fold 1': 0}\)"),
+    ],
+)
+def test_wrong_shapes(tmp_path, plot, message):
+    with pytest.raises(ValueError, match=message):
+        plot(tmp_path / "a.png")
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,150 @@
+"""The four poolings: the paper's numbers, padding, extremes, errors."""
+
+import numpy as np
+import pytest
+import references
+import torch
+
+from sercorr.errors import InputError
+from sercorr.lobes import (
+    POOLINGS,
+    AttentiveCorrelationPooling,
+    CorrelationPooling,
+    MeanPooling,
+    MeanStdPooling,
+    make_pooling,
+)
+
+SIZE = 6
+FRAMES = (40, 17, 1, 39)
+
+
+@pytest.fixture
+def batch() -> tuple[torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(11)
+    frames = 1 + 2 * torch.randn(len(FRAMES), max(FRAMES), SIZE, generator=generator)
+    for row, real in enumerate(FRAMES):
+        frames[row, real:] = 1e3  # what a mask that leaks would show
+    return frames, torch.tensor([real / max(FRAMES) for real in FRAMES])
+
+
+def make(name: str) -> torch.nn.Module:
+    torch.manual_seed(5)
+    pooling = make_pooling(name, SIZE, n_heads=3)
+    for parameter in pooling.parameters():
+        torch.nn.init.normal_(parameter)
+    return pooling
+
+
+def expected_row(pooling: torch.nn.Module, frames: np.ndarray) -> np.ndarray:
+    if type(pooling) is MeanPooling:
+        return references.mean(frames)
+    if type(pooling) is MeanStdPooling:
+        return references.mean_std(frames)
+    if type(pooling) is CorrelationPooling:
+        return references.correlation(frames, np.full(len(frames), 1 / len(frames)))
+    attention = pooling.attention
+    weights = references.attention(
+        frames,
+        attention.projection.weight.detach().double().numpy(),
+        attention.queries.weight.detach().double().numpy(),
+        attention.queries.bias.detach().double().numpy(),
+    )
+    return references.correlation(frames, weights)
+
+
+@pytest.mark.parametrize("name", POOLINGS)
+def test_numbers_of_every_item(name, batch):
+    frames, lengths = batch
+    pooling = make(name)
+    found = pooling(frames, lengths).detach()
+    assert found.shape == (len(FRAMES), pooling.output_size)
+    for row, real in enumerate(FRAMES):
+        expected = expected_row(pooling, frames[row, :real].double().numpy())
+        np.testing.assert_allclose(found[row], expected, rtol=2e-5, atol=2e-5)
+
+
+@pytest.mark.parametrize("name", POOLINGS)
+def test_padding_order_and_mates_change_nothing(name, batch):
+    frames, lengths = batch
+    pooling = make(name)
+    whole = pooling(frames, lengths)
+    padded = torch.nn.functional.pad(frames, (0, 0, 0, 33), value=float("nan"))
+    wider = pooling(padded, lengths * max(FRAMES) / (max(FRAMES) + 33))
+    torch.testing.assert_close(wider, whole, rtol=1e-5, atol=1e-6)
+    order = torch.tensor([2, 0, 3, 1])
+    torch.testing.assert_close(
+        pooling(frames[order], lengths[order]), whole[order], rtol=1e-5, atol=1e-6
+    )
+    for row, real in enumerate(FRAMES):
+        alone = pooling(frames[row : row + 1, :real])
+        torch.testing.assert_close(alone, whole[row : row + 1], rtol=1e-5, atol=1e-6)
+
+
+def test_attention_sums_to_one_and_is_zero_on_padding(batch):
+    frames, lengths = batch
+    weights = make("attentive_corr").attention(frames, lengths)
+    torch.testing.assert_close(weights.sum(1), torch.ones(len(FRAMES)))
+    for row, real in enumerate(FRAMES):
+        assert (weights[row, :real] > 0).any()
+        assert weights[row, real:].abs().sum() == 0
+
+
+def test_attention_has_the_papers_parameters():
+    attention = AttentiveCorrelationPooling(8, n_heads=3).attention
+    shapes = {name: tuple(p.shape) for name, p in attention.named_parameters()}
+    assert shapes == {
+        "projection.weight": (8, 8),
+        "queries.weight": (3, 8),
+        "queries.bias": (3,),
+    }
+
+
+def test_correlations_ignore_scale_and_shift_of_channels(batch):
+    frames, lengths = batch
+    scale = torch.tensor([1.0, 3.0, 0.5, 10.0, 2.0, 0.1])
+    pooling = CorrelationPooling(SIZE)
+    torch.testing.assert_close(
+        pooling(frames * scale + torch.arange(SIZE), lengths),
+        pooling(frames, lengths),
+        rtol=1e-3,
+        atol=1e-4,
+    )
+
+
+@pytest.mark.parametrize("name", POOLINGS)
+@pytest.mark.parametrize("case", ["one frame", "silence", "constant", "dropped"])
+@pytest.mark.parametrize("autocast", [False, True])
+def test_extremes_are_finite_with_finite_gradients(name, case, autocast):
+    generator = torch.Generator().manual_seed(2)
+    frames = torch.randn(2, 1 if case == "one frame" else 9, SIZE, generator=generator)
+    if case == "silence":
+        frames[:] = 0
+    elif case == "constant":
+        frames[:, :, 2] = 12345.678
+    elif case == "dropped":
+        frames[:, :, [0, 4]] = 0
+    frames.requires_grad_()
+    pooling = make(name)
+    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=autocast):
+        pooled = pooling(frames)
+    assert pooled.dtype == torch.float32
+    assert pooled.isfinite().all()
+    if name.endswith("corr") and case in ("one frame", "silence"):
+        assert pooled.abs().max() == 0
+    (pooled * torch.randn(pooled.shape, generator=generator)).sum().backward()
+    assert frames.grad.isfinite().all()
+    assert all(p.grad.isfinite().all() for p in pooling.parameters())
+
+
+def test_names_and_errors():
+    with pytest.raises(InputError, match="'max'.*mean, mean_std, corr, attentive_corr"):
+        make_pooling("max", 4)
+    with pytest.raises(InputError, match="n_heads is 0"):
+        make_pooling("attentive_corr", 4, n_heads=0)
+    with pytest.raises(ValueError, match="input_size must be at least 2"):
+        CorrelationPooling(1)
+    with pytest.raises(ValueError, match=r"\(B, T, 4\) \(got \(2, 3, 5\)\)"):
+        MeanPooling(4)(torch.zeros(2, 3, 5))
+    with pytest.raises(ValueError, match=r"one an item \(got \(3,\)\)"):
+        MeanPooling(4)(torch.zeros(2, 3, 4), torch.ones(3))
