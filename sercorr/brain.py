@@ -84,6 +84,7 @@ class EmotionBrain(sb.Brain):
         self._seen: list[tuple[list[str], torch.Tensor, torch.Tensor]] = []
         self._train_loss = 0.0
         self._epoch, self._epoch_start = 0, 0.0
+        self._saved_at, self._since_saved = 0.0, 0
         self._best: float | None = None
         self._bar: tqdm | None = None
 
@@ -211,6 +212,43 @@ class EmotionBrain(sb.Brain):
                 f"{self.checkpointer.checkpoints_dir}: no checkpoint with a validation "
                 "accuracy; train this fold first"
             )
+
+    # The steps of `fit`, for a loop that drives several brains at once
+
+    def begin_epoch(self, epoch: int) -> None:
+        """Start training in an epoch, counted from 1."""
+        self.on_stage_start(sb.Stage.TRAIN, epoch)
+        self.modules.train()
+        self.zero_grad()
+        self._saved_at, self._since_saved = time.time(), 0
+
+    def begin_update(self) -> None:
+        """Start an update from its own random state."""
+        self.step += 1
+        self.on_fit_batch_start(None, True)
+
+    def training_loss(
+        self, logits: torch.Tensor, batch: Any
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the loss, and the loss as it is to be differentiated."""
+        with self.training_ctx:
+            loss = self.compute_objectives(logits, batch, sb.Stage.TRAIN)
+        return loss.detach().cpu(), self.scaler.scale(loss)
+
+    def finish_update(self, loss: torch.Tensor) -> None:
+        """Clip the gradients, step the optimiser, save when it is time to."""
+        self.optimizers_step()
+        self.avg_train_loss = self.update_average(loss, self.avg_train_loss)
+        self._since_saved += 1
+        if self._should_save_intra_epoch_ckpt(self._saved_at, self._since_saved):
+            self._save_intra_epoch_ckpt()
+            self._saved_at, self._since_saved = time.time(), 0
+
+    def end_training_epoch(self, epoch: int) -> None:
+        """End training in an epoch; validation comes next."""
+        self.zero_grad(set_to_none=True)
+        self.on_stage_end(sb.Stage.TRAIN, self.avg_train_loss, epoch)
+        self.avg_train_loss, self.step = 0.0, 0
 
     # Parts
 

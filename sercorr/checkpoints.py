@@ -43,7 +43,7 @@ class AtomicCheckpointer(Checkpointer):
         super().__init__(checkpoints_dir, recoverables)
         shutil.rmtree(self.checkpoints_dir / _UNFINISHED, ignore_errors=True)
         whole = {checkpoint.path for checkpoint in self.list_checkpoints()}
-        for folder in self._list_checkpoint_dirs():
+        for folder in self.checkpoints_dir.glob("CKPT+*"):
             if folder not in whole:
                 shutil.rmtree(folder)
 

@@ -40,9 +40,11 @@ def read_manifest(path: str | Path, data_folder: str | Path) -> Manifest:
     try:
         with open(path, encoding="utf-8") as stream:
             manifest = json.load(stream, object_pairs_hook=_unique_keys)
+        if not all(isinstance(entry, dict) for entry in manifest.values()):
+            raise ValueError("an entry is no mapping")
     except FileNotFoundError:
         raise InputError(f"{path}: no such manifest; prepare the data first") from None
-    except ValueError as error:
+    except (ValueError, AttributeError) as error:
         raise InputError(f"{path}: {error}; prepare the data again") from None
     for identity, entry in manifest.items():
         missing = [key for key in KEYS if key not in entry]

@@ -35,7 +35,8 @@ def run_program(main: Callable[[], int | None]) -> None:
     try:
         status = main()
     except InputError as error:
-        status = _report(str(error))
+        # a loader's worker puts its traceback before the message
+        status = _report(str(error).rpartition(f"{__name__}.InputError: ")[2].strip())
     except OSError as error:
         status = _report(f"{error.filename or 'the system'}: {error.strerror or error}")
     except KeyboardInterrupt:

@@ -37,6 +37,8 @@ from sercorr.results import write_fold
 from sercorr.sampling import UpdateSampler
 from sercorr.settings import Settings
 
+_MOST_SHOWN = 5
+
 
 class Fold:
     """What one fold needs, built from settings in the order that errors come cheap.
@@ -89,18 +91,25 @@ class Fold:
     def claim(self) -> None:
         """Write ``run.json``, or check that this folder's run is the same one.
 
+        A run that stopped before its first checkpoint leaves nothing to protect: its
+        folder may be claimed with other settings.
+
         Raises
         ------
         InputError
             The folder holds a run of other settings, another upstream or other data.
         """
+        self.make_head()  # settings of which no head can be made claim nothing
         path, record = self.folder / "run.json", self.record()
-        if path.exists():
+        checkpoints = Path(self.settings["checkpoint_folder"]).glob("CKPT*")
+        if path.exists() and (self.is_finished() or any(checkpoints)):
             differences = _differences(_identity(read_json(path)), _identity(record))
             if differences:
+                more = len(differences) - _MOST_SHOWN
+                shown = differences[:_MOST_SHOWN] + [f"{more} more"] * (more > 0)
                 raise InputError(
                     f"{self.folder} holds a run with other settings "
-                    f"({'; '.join(differences)}); choose another --output_folder, "
+                    f"({'; '.join(shown)}); choose another --output_folder, "
                     "or remove that folder"
                 )
         else:
@@ -254,7 +263,7 @@ def train_fold(settings: Settings) -> dict[str, Any]:
     fold.claim()
     if fold.is_finished():
         return read_json(fold.folder / "metrics.json")
-    _start_log(fold)
+    start_log(fold)
     features, sampler = fold.make_features(), fold.make_sampler()
     brain = fold.make_brain(features, sampler)
     brain.fit_updates(
@@ -291,7 +300,7 @@ def _test(fold: Fold, brain: EmotionBrain) -> dict[str, Any]:
     return fold.write(brain)
 
 
-def _start_log(fold: Fold) -> None:
+def start_log(fold: Fold) -> None:
     """Keep SpeechBrain's records of the run in its folder."""
     sb.create_experiment_directory(
         experiment_directory=str(fold.folder),

@@ -37,6 +37,31 @@ HOUSEKEEPING = frozenset(
 )
 """Settings that do not change what a run learns: they may differ on resuming."""
 
+LEARNING_OPTIONS = (
+    "auto_mix_prec",
+    "bfloat16_mix_prec",
+    "debug",
+    "debug_batches",
+    "debug_epochs",
+    "eval_precision",
+    "grad_accumulation_factor",
+    "max_grad_norm",
+    "nonfinite_patience",
+    "optimizer_step_limit",
+    "precision",
+    "remove_vector_weight_decay",
+    "skip_nonfinite_grads",
+)
+"""SpeechBrain's run options that change what a run learns."""
+
+TEXT_ENDINGS = ("_folder", "_path", "_revision", "_source")
+"""Settings of such names are text as it stands: ``/data/a #1`` and ``0123`` are paths,
+``12e4567`` is a commit. Only ``null`` has its meaning in YAML."""
+
+
+BASED_ON = "based_on"
+"""Key of a settings file that differs from another in a few values."""
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -70,9 +95,14 @@ class Settings:
 
     def identity(self) -> dict[str, Any]:
         """The plain settings that decide what a run learns, for comparison."""
+        options = {
+            key: self.run_opts[key]
+            for key in LEARNING_OPTIONS
+            if key in self.run_opts.overridden_args
+        }
         return {
             key: value
-            for key, value in sorted(self.hparams.items())
+            for key, value in sorted({**self.hparams, **options}.items())
             if key not in HOUSEKEEPING and _is_plain(value)
         }
 
@@ -81,6 +111,8 @@ def load_settings(
     arguments: Sequence[str], overrides: dict[str, Any] | None = None
 ) -> Settings:
     """Read a settings file with overrides, as ``train.py hparams.yaml --key value``.
+
+    A file with the key ``based_on: other.yaml`` (beside it) holds only what differs.
 
     Arguments
     ---------
@@ -102,14 +134,11 @@ def load_settings(
     arguments, given = list(arguments), dict(overrides or {})
     if not arguments or arguments[0].startswith("--"):
         raise InputError("the settings file is missing: give it as the first argument")
-    file = arguments[0]
-    keys = _top_level_keys(file)
+    file, inherited = _resolve_base(arguments[0])
+    keys = list(_read_tree(file))
     rest, from_command_line = _split(arguments[1:], keys)
-    _, run_opts, unknown = RunOptions.from_command_line_args([file, *rest])
-    if unknown:
-        name = unknown.split(":")[0].split()[0]
-        raise InputError(f"--{name}: {_suggest(name, [*keys, *RunOptions().keys()])}")
-    given = {**from_command_line, **given}
+    run_opts = _run_options(file, rest, keys)
+    given = {**inherited, **from_command_line, **given}
     for name in given:
         if name not in keys:
             raise InputError(f"{name}: {_suggest(name, keys)}")
@@ -118,12 +147,15 @@ def load_settings(
             hparams = load_hyperpyyaml(stream, given, overrides_must_match=True)
     except InputError:
         raise
-    except (ValueError, KeyError) as error:
+    except (ValueError, KeyError, ImportError) as error:
         if "PLACEHOLDER" in str(error):
             key = str(error).split("'")[1]
             raise InputError(f"{key} is not set; add: --{key} VALUE") from None
         raise InputError(f"{file}: {error}") from error
+    if "ckpt_interval_steps" in run_opts.overridden_args:
+        hparams["ckpt_interval_minutes"] = 0  # SpeechBrain takes one of the two
     settings = Settings(file, given, hparams, run_opts)
+    _check_kinds(settings)
     _check_ranges(settings)
     return settings
 
@@ -140,7 +172,25 @@ def digest(value: Any) -> str:
     return hashlib.sha256(text.encode("utf-8")).hexdigest()[:16]
 
 
-def _top_level_keys(file: str) -> list[str]:
+def _resolve_base(file: str) -> tuple[str, dict[str, Any]]:
+    """Follow ``based_on``: the file that has all keys, and what is put over it."""
+    overrides: dict[str, Any] = {}
+    seen = []
+    while True:
+        seen.append(Path(file).resolve())
+        tree = _read_tree(file)
+        if BASED_ON not in tree:
+            return file, overrides
+        base = str(Path(file).with_name(str(tree.pop(BASED_ON))))
+        if Path(base).resolve() in seen:
+            raise InputError(
+                f"{file}: {BASED_ON} leads in a circle; remove one of them"
+            )
+        overrides = {**tree, **overrides}
+        file = base
+
+
+def _read_tree(file: str) -> dict[str, Any]:
     path = Path(file)
     if not path.is_file():
         raise InputError(f"{file}: no such settings file")
@@ -150,7 +200,7 @@ def _top_level_keys(file: str) -> list[str]:
         raise InputError(f"{file}: not valid YAML: {error}") from None
     if not isinstance(tree, dict):
         raise InputError(f"{file}: a mapping of settings was expected")
-    return [str(key) for key in tree]
+    return {str(key): value for key, value in tree.items()}
 
 
 def _split(
@@ -170,11 +220,27 @@ def _split(
             value = next(remaining, None)
             if value is None or value.startswith("--"):
                 raise InputError(f"--{name}: a value is missing after it")
-        overrides[name] = _scalar(value)
+        overrides[name] = _scalar(name, value)
     return rest, overrides
 
 
-def _scalar(text: str) -> Any:
+def _run_options(file: str, arguments: list[str], keys: Sequence[str]) -> RunOptions:
+    """Parse what is left; argparse alone would take ``--prec`` and ignore it."""
+    known = [*keys, *RunOptions().keys()]
+    for argument in arguments:
+        name = argument.removeprefix("--").partition("=")[0]
+        if argument.startswith("--") and name not in known:
+            raise InputError(f"--{name}: {_suggest(name, known)}")
+    _, run_opts, unknown = RunOptions.from_command_line_args([file, *arguments])
+    if unknown:
+        name = unknown.split(":")[0].split()[0]
+        raise InputError(f"{name}: it belongs to no --key; quote values with spaces")
+    return run_opts
+
+
+def _scalar(name: str, text: str) -> Any:
+    if name.endswith(TEXT_ENDINGS) and text not in ("null", "~", ""):
+        return text
     try:
         value = ruamel.yaml.YAML(typ="safe", pure=True).load(text)
     except ruamel.yaml.YAMLError:
@@ -193,9 +259,30 @@ def _suggest(name: str, known: Sequence[str]) -> str:
     hint = (
         f"did you mean {' or '.join(close)}?"
         if close
-        else (f"the settings are: {', '.join(sorted(known))}")
+        else (f"the settings are: {', '.join(sorted(set(known)))}")
     )
     return f"no such setting; {hint}"
+
+
+def _check_kinds(settings: Settings) -> None:
+    hparams = settings.hparams
+    for key in (
+        "data_folder",
+        "output_folder",
+        "manifest_folder",
+        "fold_folder",
+        "checkpoint_folder",
+        "upstream_source",
+    ):
+        if not hparams.get(key, "not used"):
+            raise InputError(f"{key} is {hparams[key]!r}; it must be given")
+    for key in ("skip_bad_audio", "use_tensorboard"):
+        if not isinstance(hparams.get(key, False), bool):
+            raise InputError(f"{key} is {hparams[key]!r}; it must be True or False")
+    labels = hparams.get("labels", ["a", "b"])
+    texts = isinstance(labels, list) and all(isinstance(name, str) for name in labels)
+    if not texts or not len(set(labels)) == len(labels) > 1:
+        raise InputError(f"labels is {labels!r}; it must be a list of different names")
 
 
 def _check_ranges(settings: Settings) -> None:
@@ -206,6 +293,7 @@ def _check_ranges(settings: Settings) -> None:
             raise InputError(f"{key} is {value!r}; it must be {text}")
 
     infinity, number = float("inf"), (int, float)
+    check("n_folds", int, 1, infinity, "a whole number, at least 1")
     folds = settings.hparams.get("n_folds", 1)
     check("fold", int, 1, folds, f"one of {', '.join(map(str, range(1, folds + 1)))}")
     for key in (
@@ -213,12 +301,12 @@ def _check_ranges(settings: Settings) -> None:
         "updates_per_epoch",
         "batch_size",
         "n_heads",
-        "projection_size",
     ):
         check(key, int, 1, infinity, "a whole number, at least 1")
+    check("projection_size", int, 2, infinity, "a whole number, at least 2")
     check("num_workers", int, 0, infinity, "a whole number, at least 0")
     check("seed", int, 0, 2**31, "a whole number from 0 to 2^31")
     check("label_smoothing", number, 0, 1, "a number from 0 to 1")
     check("channel_dropout", number, 0, 1 - 1e-9, "a number at least 0, under 1")
-    check("lr", number, 1e-12, infinity, "a number over 0")
+    check("lr", number, 1e-12, 1e6, "a number over 0, up to 1e6")
     check("max_batch_seconds", number, 1e-3, infinity, "a number over 0")

@@ -50,6 +50,7 @@ def extract(
     wavs: Mapping[str, str | os.PathLike],
     max_seconds: float = 60.0,
     *,
+    precision: str = "fp32",
     verify: bool = False,
     share: Share | None = None,
     progress: bool = True,
@@ -59,13 +60,17 @@ def extract(
     Arguments
     ---------
     load : callable
-        Gives the upstream on its device; called only if something is missing.
+        Gives the upstream, in float32 on its device; called only if something is
+        missing.
     store : FeatureStore
-        Made with the identity of that upstream.
+        Made with the identity of that upstream at ``precision``.
     wavs : mapping
         Id -> audio file, of the whole corpus: clips are grouped over all of them.
     max_seconds : float
         Most padded seconds of audio that the upstream sees at once.
+    precision : str
+        ``fp32``, or ``bf16``: matrix products in bfloat16. The error that it brings is
+        measured on one group and printed.
     verify : bool
         Compare every byte of the entries that are there with their checksums. The
         files' sizes and headers are checked in any case.
@@ -103,11 +108,21 @@ def extract(
     if not mine:
         return clips
     upstream = load()
-    if upstream.info.identity() != store.signature.content["upstream"]:
+    expected = upstream.info.at_precision(precision).identity()
+    if expected != store.signature.content["upstream"]:
         raise ValueError("the upstream is not the one that the store was made for")
     absent = [clip for group in groups for clip in group if clip.digest in missing]
     require_space(store, upstream, absent, report=share.rank == 0)
-    Extraction(upstream, store, missing, damaged, progress).run(rotate(mine))
+    extraction = Extraction(upstream, store, missing, damaged, progress)
+    if precision == "bf16":
+        error = extraction.switch_to_bfloat16(mine[len(mine) // 2])
+        if share.rank == 0:
+            print(
+                f"bf16: error of the features {error.mean():.2%} on average over the "
+                f"layers, {error.max():.2%} in the worst (of their norm)",
+                flush=True,
+            )
+    extraction.run(rotate(mine))
     return clips
 
 
@@ -122,8 +137,8 @@ def ensure_cached(
     Arguments
     ---------
     settings : Settings
-        With ``cache_folder``, ``cache_dtype``, ``max_batch_seconds``, and the keys of
-        the upstream.
+        With ``cache_folder``, ``cache_dtype``, ``max_batch_seconds``, the keys of the
+        upstream and, if not fp32, ``extract_precision``.
     info : UpstreamInfo
         The upstream of these settings.
     wavs : mapping
@@ -152,11 +167,17 @@ def ensure_cached(
         )
         return upstream.to(settings.run_opts.device or infer_device())
 
+    precision = settings.hparams.get("extract_precision", "fp32")
     return extract(
         load,
-        FeatureStore(settings["cache_folder"], info, settings["cache_dtype"]),
+        FeatureStore(
+            settings["cache_folder"],
+            info.at_precision(precision),
+            settings["cache_dtype"],
+        ),
         wavs,
         settings["max_batch_seconds"],
+        precision=precision,
         verify=verify,
         progress=not settings.run_opts.noprogressbar,
     )

@@ -112,7 +112,7 @@ class FeatureStore:
         path = self.path(audio_digest)
         try:
             header = read_header(path)
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             raise MissingEntryError(
                 f"{path}: not in the feature cache; extract the features first"
             ) from None

@@ -61,7 +61,7 @@ class Extraction:
         with ThreadPoolExecutor(2) as pool, bar, logging_redirect_tqdm():
             for group, waves in _read_ahead(pool, groups, self._read):
                 if waves is not None:
-                    layers = self._compute(group, waves)
+                    layers = self._compute(waves)
                     if written is not None:
                         written.result()
                     written = pool.submit(self._write, group, layers)
@@ -76,6 +76,26 @@ class Extraction:
             if written is not None:
                 written.result()
 
+    def switch_to_bfloat16(self, group: list[Clip]) -> torch.Tensor:
+        """Compute in bfloat16 from now on, and measure what that changes.
+
+        Arguments
+        ---------
+        group : list of Clip
+            To measure on.
+
+        Returns
+        -------
+        torch.Tensor
+            (L + 1,), relative error of each layer: norm of the difference to float32
+            over the norm.
+        """
+        waves = [read_audio(clip.path) for clip in group]
+        wanted = self._compute(waves)  # (B, L + 1, T, D)
+        self.upstream.use_bfloat16()
+        difference = self._compute(waves) - wanted
+        return _norms(difference) / _norms(wanted)
+
     def _read(self, group: list[Clip]) -> list[torch.Tensor] | None:
         """Read a group's clips; None if its entries have appeared meanwhile."""
         if not any(self._lacks(clip) for clip in group):
@@ -89,7 +109,7 @@ class Extraction:
                 )
         return waves
 
-    def _compute(self, group: list[Clip], waves: list[torch.Tensor]) -> torch.Tensor:
+    def _compute(self, waves: list[torch.Tensor]) -> torch.Tensor:
         padded = torch.nn.utils.rnn.pad_sequence(waves, batch_first=True)  # (B, N)
         samples = torch.tensor([len(wave) for wave in waves])
         relative = absolute_to_relative(samples, padded.shape[1])
@@ -111,6 +131,10 @@ class Extraction:
         if clip.digest in self.damaged:
             return True
         return clip.digest in self.missing and not self.store.has(clip.digest)
+
+
+def _norms(layers: torch.Tensor) -> torch.Tensor:
+    return torch.linalg.vector_norm(layers, dim=(0, 2, 3))  # (B, L, T, D) -> (L,)
 
 
 def _read_ahead(

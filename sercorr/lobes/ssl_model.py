@@ -96,6 +96,7 @@ class SSLUpstream(FrozenUpstream):
         projected = self.model.feature_projection(features)
         # wav2vec 2.0 and WavLM return the normed features as well
         projected = projected[0] if isinstance(projected, tuple) else projected
+        projected = projected.float()  # so that residual sums are, too
         mask = None
         if min(frames) < max(frames):
             mask = count_mask(frames, max(frames), wavs.device)

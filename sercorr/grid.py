@@ -1,0 +1,364 @@
+"""Many heads side by side on one stream of batches, each as if it were alone.
+
+Reading the features and averaging their layers is most of an update's cost that is
+not the head's own arithmetic; a grid pays it once for all heads. Every head has its
+own parameters, random state, optimiser, gradient clipping, checkpoints and files, and
+ends with exactly what ``train.py`` gives it with the same settings.
+"""
+
+import contextlib
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import ruamel.yaml
+import speechbrain as sb
+import torch
+from torch.utils.data import DataLoader
+from tqdm import tqdm
+
+from sercorr.brain import EmotionBrain
+from sercorr.errors import InputError
+from sercorr.experiment import Fold, prepare, start_log
+from sercorr.features.live import FeatureSource
+from sercorr.folds import settings_of_folds
+from sercorr.functional import mix_clips
+from sercorr.results import write_results
+from sercorr.settings import Settings, digest, load_settings
+
+SHARED = frozenset(
+    {
+        "data_folder",
+        "output_folder",
+        "manifest_folder",
+        "cache_folder",
+        "cache_dtype",
+        "preload",
+        "fold",
+        "n_folds",
+        "labels",
+        "upstream_source",
+        "upstream_revision",
+        "upstream_save_path",
+        "fold_folder",
+        "checkpoint_folder",
+        "num_workers",
+        "max_batch_seconds",
+    }
+)
+"""Settings that all heads of a grid share: one cannot be overridden for one head."""
+
+
+def read_grid(path: str | Path) -> dict[str, dict[str, Any]]:
+    """Read a grid file: name -> overrides of one head.
+
+    Arguments
+    ---------
+    path : path
+        YAML, for instance
+        ``{att4: {pooling: attentive_corr, n_heads: 4}, mean: {pooling: mean}}``.
+
+    Returns
+    -------
+    dict
+        In the file's order.
+
+    Raises
+    ------
+    InputError
+        No such file, not a mapping of mappings, a name that is no folder's name, or a
+        setting that all heads share.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"{path}: no such grid file")
+    try:
+        text = path.read_text(encoding="utf-8")
+        grid = ruamel.yaml.YAML(typ="safe", pure=True).load(text)
+    except ruamel.yaml.YAMLError as error:
+        raise InputError(f"{path}: not valid YAML: {error}") from None
+    if not isinstance(grid, dict) or not grid:
+        raise InputError(f"{path}: a mapping from names to settings was expected")
+    for name, overrides in grid.items():
+        plain = isinstance(name, str) and name.replace("-", "_").isidentifier()
+        if not plain and not (
+            isinstance(name, str) and name.replace(".", "").isalnum()
+        ):
+            raise InputError(
+                f"{path}: {name!r} cannot name a folder; use letters, digits, _ and -"
+            )
+        if not isinstance(overrides or {}, dict):
+            raise InputError(f"{path}: {name}: a mapping of settings was expected")
+        shared = sorted(SHARED & (overrides or {}).keys())
+        if shared:
+            raise InputError(
+                f"{path}: {name}: {shared[0]} is the same for all heads; give it on "
+                "the command line"
+            )
+    return {name: dict(overrides or {}) for name, overrides in grid.items()}
+
+
+class Member:
+    """One head of a grid in one fold.
+
+    Arguments
+    ---------
+    name : str
+        Its name in the grid.
+    settings : Settings
+        Its own.
+    """
+
+    def __init__(self, name: str, settings: Settings):
+        self.name = name
+        self.settings = settings
+        self.fold = Fold(settings)
+        self.fold.claim()
+        self.error: InputError | None = None
+        self.brain: EmotionBrain | None = None
+        self.counter: Any = None
+
+    def stream(self) -> str:
+        """Sign what decides the batches: heads of one stream train side by side."""
+        keys = ("seed", "batch_size", "updates_per_epoch")
+        return digest(
+            [*(self.settings[key] for key in keys), self.fold.record()["data"]]
+        )
+
+    def start(self, features: FeatureSource) -> None:
+        """Build the head and load its latest checkpoint."""
+        start_log(self.fold)
+        self.brain = self.fold.make_brain(features, self.fold.make_sampler())
+        self.counter = self.brain.hparams.epoch_counter
+        self.brain.noprogressbar = True
+        self.brain.on_fit_start()
+
+    @property
+    def done(self) -> int:
+        """Updates made so far."""
+        updates_per_epoch = self.settings["updates_per_epoch"]
+        return self.counter.current * updates_per_epoch + self.brain.step
+
+    @property
+    def total(self) -> int:
+        """Updates of the whole run."""
+        return self.settings["number_of_epochs"] * self.settings["updates_per_epoch"]
+
+
+def train_members(members: Sequence[Member], features: FeatureSource) -> None:
+    """Train heads of one stream side by side, then test each.
+
+    A head whose loss is no longer finite is left behind with its error.
+
+    Arguments
+    ---------
+    members : sequence of Member
+        All of one `Member.stream`.
+    features : FeatureSource
+        Gives the layers of their batches.
+    """
+    for member in members:
+        member.start(features)
+    fold = members[0].fold
+    sampler = fold.make_sampler()
+    train = fold.make_loader(features, "train", sampler)
+    valid = fold.make_loader(features, "valid")
+    updates_per_epoch = sampler.updates_per_epoch
+    start, end = min(m.done for m in members), max(m.total for m in members)
+    bar = tqdm(
+        total=end,
+        initial=start,
+        desc=f"fold {fold.settings['fold']}, {len(members)} heads",
+        unit="update",
+        dynamic_ncols=True,
+        disable=fold.settings.run_opts.noprogressbar,
+    )
+    with bar:
+        for epoch in range(
+            start // updates_per_epoch + 1, end // updates_per_epoch + 1
+        ):
+            part = [
+                m
+                for m in members
+                if m.error is None
+                and m.done < epoch * updates_per_epoch
+                and epoch <= m.settings["number_of_epochs"]
+            ]
+            if part:
+                _train_epoch(part, epoch, features, train, sampler, bar)
+            part = [m for m in part if m.error is None]
+            if part:
+                _evaluate(part, features, valid, sb.Stage.VALID, epoch)
+    members = [member for member in members if member.error is None]
+    for member in members:
+        member.brain.on_evaluate_start()
+    _evaluate(members, features, fold.make_loader(features, "test"), sb.Stage.TEST)
+    for member in members:
+        if member.error is None:
+            member.fold.write(member.brain)
+
+
+def _train_epoch(
+    members: list[Member],
+    epoch: int,
+    features: FeatureSource,
+    loader: DataLoader,
+    sampler: Any,
+    bar: tqdm,
+) -> None:
+    for member in members:
+        next(member.counter)
+        member.brain.begin_epoch(epoch)
+    first = min(member.brain.step for member in members)
+    sampler.set_position(epoch, first)
+    for step, batch in enumerate(loader, start=first):
+        part = [m for m in members if m.error is None and m.brain.step == step]
+        if part:
+            _update(part, batch, features)
+        bar.update()
+    for member in members:
+        if member.error is None:
+            member.brain.end_training_epoch(epoch)
+
+
+def _update(members: list[Member], batch: Any, features: FeatureSource) -> None:
+    """Make one update of each head from one reading of the batch."""
+    losses = []
+    for member, logits in _logits(members, batch, features, sb.Stage.TRAIN):
+        try:
+            losses.append((member, member.brain.training_loss(logits, batch)))
+        except InputError as error:
+            _leave_behind(member, error)
+    if not losses:
+        return
+    torch.stack([scaled for _, (_, scaled) in losses]).sum().backward()
+    for member, (loss, _) in losses:
+        member.brain.finish_update(loss)
+
+
+def _logits(
+    members: Sequence[Member], batch: Any, features: FeatureSource, stage: sb.Stage
+) -> list[tuple[Member, torch.Tensor]]:
+    batch = batch.to(members[0].brain.device)
+    clips = features.clips(batch)
+    counts = [clip.shape[1] for clip in clips]
+    heads = [member.brain.raw_modules["head"] for member in members]
+    # unbind, not indexing: its gradient is one stack instead of a sum of K tensors
+    mixed = mix_clips(clips, torch.stack([h.layer_mix.gammas for h in heads])).unbind()
+    result = []
+    for member, head, own in zip(members, heads, mixed, strict=True):
+        brain = member.brain
+        if stage == sb.Stage.TRAIN:
+            brain.begin_update()
+        context = (
+            brain.training_ctx if stage == sb.Stage.TRAIN else brain.evaluation_ctx
+        )
+        with context:
+            result.append((member, head.classify_mixed(own, counts)))
+    return result
+
+
+def _evaluate(
+    members: list[Member],
+    features: FeatureSource,
+    loader: DataLoader,
+    stage: sb.Stage,
+    epoch: int | None = None,
+) -> None:
+    averages = dict.fromkeys((member.name for member in members), 0.0)
+    for member in members:
+        member.brain.on_stage_start(stage, epoch)
+        member.brain.modules.eval()
+    with torch.no_grad():
+        for number, batch in enumerate(loader, start=1):
+            alive = [member for member in members if member.error is None]
+            if not alive:
+                return
+            for member, logits in _logits(alive, batch, features, stage):
+                member.brain.step = number
+                try:
+                    loss = member.brain.compute_objectives(logits, batch, stage)
+                except InputError as error:
+                    _leave_behind(member, error)
+                    continue
+                averages[member.name] = member.brain.update_average(
+                    loss.detach().cpu(), averages[member.name]
+                )
+    for member in members:
+        if member.error is None:
+            member.brain.step = 0
+            member.brain.on_stage_end(stage, averages[member.name], epoch)
+
+
+def _leave_behind(member: Member, error: InputError) -> None:
+    member.error = error
+    print(f"error: {member.name}: {error}", file=sys.stderr)
+
+
+def run_grid(arguments: Sequence[str], grid_file: str | Path) -> int:
+    """Train and test all heads of a grid that are not finished, fold by fold.
+
+    Arguments
+    ---------
+    arguments : sequence of str
+        What ``run_folds.py`` takes.
+    grid_file : path
+        See `read_grid`.
+
+    Returns
+    -------
+    int
+        0, or 1 if a head failed; the others are trained all the same.
+    """
+    grid = read_grid(grid_file)
+    by_fold, rest = settings_of_folds(arguments)
+    root = Path(next(iter(by_fold.values()))["output_folder"])
+    members = {
+        (fold, name): load_settings(
+            rest, {**overrides, "fold": fold, "output_folder": str(root / name)}
+        )
+        for fold in by_fold
+        for name, overrides in grid.items()
+    }
+    for number, name in enumerate(grid):
+        with contextlib.redirect_stdout(sys.stdout if number == 0 else None):
+            prepare(members[next(iter(by_fold)), name])
+    failed: list[str] = []
+    features: FeatureSource | None = None
+    for fold in by_fold:
+        waiting = [Member(name, members[fold, name]) for name in grid]
+        waiting = [member for member in waiting if not member.fold.is_finished()]
+        print(f"fold {fold}: {len(waiting)} of {len(grid)} heads to train", flush=True)
+        streams: dict[str, list[Member]] = {}
+        for member in waiting:
+            streams.setdefault(member.stream(), []).append(member)
+        for side_by_side in streams.values():
+            if features is None:
+                features = side_by_side[0].fold.make_features()
+            train_members(side_by_side, features)
+        failed += [f"{m.name} (fold {fold})" for m in waiting if m.error is not None]
+    settings = {name: members[next(iter(by_fold)), name] for name in grid}
+    report_grid(root, settings)
+    if failed:
+        print(
+            f"error: failed: {', '.join(failed)}. Their messages stand above; the "
+            "others are finished",
+            file=sys.stderr,
+        )
+        return 1
+    return 0
+
+
+def report_grid(root: Path, settings: Mapping[str, Settings]) -> None:
+    """Write each head's results as ``run_folds.py`` does, and print one table."""
+    width = max(len(name) for name in [*settings, "head"])
+    print(f"{'head':{width}}  folds  WA % (std)      UA % (std)")
+    for name, own in settings.items():
+        if not any((root / name).glob("fold_*/metrics.json")):
+            continue
+        results = write_results(root / name, own.identity(), own["n_folds"])
+        mean, std = results["mean"], results["std"]
+        wa, ua = (f"{mean[key]:6.2f} ({std[key]:5.2f})" for key in ("wa", "ua"))
+        print(f"{name:{width}}  {len(results['folds']):5d}  {wa}  {ua}")
+    print(f"mean (standard deviation) over folds; files in {root}/<head>/")
