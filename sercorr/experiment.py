@@ -2,6 +2,8 @@
 
 import hashlib
 import os
+import platform
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +77,7 @@ class Fold:
     def record(self) -> dict[str, Any]:
         """What decides this fold's result: settings, upstream, data."""
         return {
-            "version": __version__,
+            "versions": {"sercorr": __version__, **_versions()},
             "labels": self.labels,
             "settings": self.settings.identity(),
             "upstream": self.upstream.describe(),
@@ -306,8 +308,14 @@ def start_log(fold: Fold) -> None:
         experiment_directory=str(fold.folder),
         hyperparams_to_save=fold.settings.file,
         overrides=fold.settings.overrides,
+        save_env_desc=False,  # it takes seconds; run.json has the versions that count
         log_config=str(Path(__file__).with_name("log-config.yaml")),
     )
+
+
+def _versions() -> dict[str, str]:
+    names = ("torch", "torchaudio", "transformers", "speechbrain", "numpy")
+    return {"python": platform.python_version(), **{n: version(n) for n in names}}
 
 
 def _by_duration(manifest: Manifest) -> Manifest:
@@ -327,7 +335,7 @@ def _identity(record: dict[str, Any]) -> dict[str, Any]:
         if isinstance(content, dict)
         else content
         for part, content in record.items()
-        if part != "version"
+        if part != "versions"
     }
 
 

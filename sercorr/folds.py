@@ -83,9 +83,10 @@ def run_folds(train_script: str | Path, arguments: Sequence[str]) -> int:
     output_folder = require_writable(first["output_folder"])
     prepare(first)
     failed = {}
-    for fold, settings in all_settings.items():
-        here = Fold(settings)
+    runs = {fold: Fold(settings) for fold, settings in all_settings.items()}
+    for here in runs.values():  # what is refused is refused before any training
         here.claim()
+    for fold, here in runs.items():
         if here.is_finished():
             print(f"fold {fold}: finished before, skipped", flush=True)
             continue

@@ -19,6 +19,9 @@ from sercorr.lobes.frozen import FrozenUpstream, UpstreamInfo
 from sercorr.lobes.upstream import load_upstream
 from sercorr.settings import Settings
 
+CPU_SECONDS = 12.0
+"""Most audio at once on a CPU: larger groups are no faster there and pad more."""
+
 
 @dataclasses.dataclass(frozen=True)
 class CachedClips:
@@ -138,7 +141,8 @@ def ensure_cached(
     ---------
     settings : Settings
         With ``cache_folder``, ``cache_dtype``, ``max_batch_seconds``, the keys of the
-        upstream and, if not fp32, ``extract_precision``.
+        upstream and, if not fp32, ``extract_precision``. On a CPU, at most
+        `CPU_SECONDS` are computed at once.
     info : UpstreamInfo
         The upstream of these settings.
     wavs : mapping
@@ -159,13 +163,18 @@ def ensure_cached(
     if settings["cache_folder"] is None:
         raise InputError("cache_folder is not set; add: --cache_folder DIR")
 
+    device = settings.run_opts.device or infer_device()
+    at_once = settings["max_batch_seconds"]
+    if torch.device(device).type == "cpu":
+        at_once = min(at_once, CPU_SECONDS)
+
     def load() -> FrozenUpstream:
         upstream = load_upstream(
             settings["upstream_source"],
             settings["upstream_save_path"],
             settings["upstream_revision"],
         )
-        return upstream.to(settings.run_opts.device or infer_device())
+        return upstream.to(device)
 
     precision = settings.hparams.get("extract_precision", "fp32")
     return extract(
@@ -176,7 +185,7 @@ def ensure_cached(
             settings["cache_dtype"],
         ),
         wavs,
-        settings["max_batch_seconds"],
+        at_once,
         precision=precision,
         verify=verify,
         progress=not settings.run_opts.noprogressbar,

@@ -3,7 +3,8 @@
 The last bits of a clip's features depend on the clips that it was computed with.
 Groups are therefore planned over the whole corpus, whatever is in the cache already
 and however many processes share the work, so that a run which was interrupted ends
-with the same bytes as one that was not.
+with the same bytes as one that was not (on one kind of machine, with one version of
+torch and one number of threads: these, too, decide about last bits).
 """
 
 import os

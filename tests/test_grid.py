@@ -1,0 +1,179 @@
+"""A grid: each head ends with exactly what it gets alone."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import pytest
+from releases import make_release
+
+from sercorr import grid as grid_module
+from sercorr.brain import EmotionBrain
+from sercorr.errors import InputError
+from sercorr.experiment import prepare, train_fold
+from sercorr.grid import read_grid, run_grid
+from sercorr.lobes import EmotionHead
+from sercorr.settings import load_settings
+
+TRAIN_YAML = "recipes/IEMOCAP/emotion_corr/hparams/train.yaml"
+FILES = ("head.safetensors", "predictions.csv", "metrics.json", "layer_weights.json")
+
+GRID = {
+    "attentive": {"n_heads": 2, "channel_dropout": 0.5},
+    "smooth": {"pooling": "corr", "label_smoothing": 0.1, "lr": 0.003},
+    "mean.0": {"pooling": "mean", "channel_dropout": 0.0, "max_grad_norm": 0.01},
+    "short": {"pooling": "mean_std", "number_of_epochs": 1, "projection_size": 8},
+    "seeded": {"seed": 7, "projection_size": 12},
+    "batches": {"batch_size": 5, "updates_per_epoch": 3},
+}
+
+
+@pytest.fixture(scope="module")
+def release(tmp_path_factory) -> Path:
+    return make_release(tmp_path_factory.mktemp("grid") / "release")
+
+
+@pytest.fixture(scope="module")
+def arguments(release) -> list[str]:
+    return [
+        str(Path(__file__).parents[1] / TRAIN_YAML),
+        *("--data_folder", str(release)),
+        *("--cache_folder", str(release.with_name("cache"))),
+        *("--upstream_source", "fbank", "--projection_size", "16"),
+        *("--number_of_epochs", "2", "--updates_per_epoch", "4"),
+        *("--batch_size", "6", "--lr", "0.01", "--num_workers", "0"),
+        "--noprogressbar",
+    ]  # fmt: skip
+
+
+def write_grid(path: Path, grid: dict) -> Path:
+    path.write_text("\n".join(f"{name}: {values}" for name, values in grid.items()))
+    return path
+
+
+@pytest.fixture(scope="module")
+def alone(arguments, tmp_path_factory) -> Path:
+    """All heads of the grid trained one by one by what train.py calls."""
+    root = tmp_path_factory.mktemp("alone")
+    for name, overrides in GRID.items():
+        settings = load_settings(
+            arguments, {**overrides, "fold": 2, "output_folder": str(root / name)}
+        )
+        prepare(settings)
+        train_fold(settings)
+    return root
+
+
+def assert_same(found: Path, expected: Path, names: Iterable[str] = GRID) -> None:
+    for name in names:
+        for file in FILES:
+            there, here = (root / name / "fold_2" / file for root in (found, expected))
+            assert there.read_bytes() == here.read_bytes(), (name, file)
+
+
+def run(arguments: list[str], root: Path, grid: dict = GRID) -> int:
+    file = write_grid(root.with_suffix(".yaml"), grid)
+    return run_grid([*arguments, "--folds", "2", "--output_folder", str(root)], file)
+
+
+def test_heads_that_differ_in_every_setting_end_as_if_alone(
+    arguments, alone, tmp_path, capsys
+):
+    root = tmp_path / "grid"
+    assert run(arguments, root) == 0
+    assert_same(root, alone)
+    heads = [(root / name / "fold_2/head.safetensors").read_bytes() for name in GRID]
+    assert len(set(heads)) == len(GRID)
+    assert (root / "attentive/results.md").exists()
+    table = capsys.readouterr().out
+    assert all(name in table for name in GRID)
+
+
+@pytest.mark.parametrize("stop_at", [2, 5, 6, 13])
+def test_an_interrupted_grid_goes_on(arguments, alone, tmp_path, monkeypatch, stop_at):
+    root, updates = tmp_path / "grid", []
+
+    def counted(self, loss, finish=EmotionBrain.finish_update):
+        updates.append(loss)
+        if len(updates) == stop_at:
+            raise KeyboardInterrupt
+        finish(self, loss)
+
+    every_update = [*arguments, "--ckpt_interval_steps", "1"]
+    with monkeypatch.context() as patch:
+        patch.setattr(EmotionBrain, "finish_update", counted)
+        with pytest.raises(KeyboardInterrupt):
+            run(every_update, root)
+    assert run(every_update, root) == 0
+    assert_same(root, alone)
+
+
+def test_a_head_added_later_leaves_the_others_alone(arguments, alone, tmp_path):
+    root = tmp_path / "grid"
+    first = {name: GRID[name] for name in ("attentive", "short")}
+    assert run(arguments, root, first) == 0
+    times = {path: path.stat().st_mtime_ns for path in root.rglob("fold_2/*")}
+    assert run(arguments, root, {**first, "smooth": GRID["smooth"]}) == 0
+    assert {path: path.stat().st_mtime_ns for path in times} == times
+    assert_same(root, alone, [*first, "smooth"])
+
+
+def test_a_head_that_fails_does_not_stop_the_others(
+    arguments, alone, tmp_path, capsys, monkeypatch
+):
+    def spoilt(self, mixed, counts, classify=EmotionHead.classify_mixed):
+        logits = classify(self, mixed, counts)
+        return logits * float("nan") if self.pooling.input_size == 9 else logits
+
+    monkeypatch.setattr(EmotionHead, "classify_mixed", spoilt)
+    root = tmp_path / "grid"
+    names = ("attentive", "smooth")
+    grid = {**{name: GRID[name] for name in names}, "bad": {"projection_size": 9}}
+    assert run(arguments, root, grid) == 1
+    assert_same(root, alone, names)
+    message = capsys.readouterr().err
+    assert "error: bad: the train loss is nan" in message
+    assert "failed: bad (fold 2)" in message
+    assert not (root / "bad/fold_2/metrics.json").exists()
+
+
+def test_the_features_of_a_batch_are_read_once_for_all(
+    arguments, tmp_path, monkeypatch
+):
+    calls = []
+
+    def counted(clips, weights, mix=grid_module.mix_clips):
+        calls.append(len(weights))
+        return mix(clips, weights)
+
+    monkeypatch.setattr(grid_module, "mix_clips", counted)
+    run(arguments, tmp_path / "grid", {"a": {}, "b": {"n_heads": 1}})
+    assert set(calls) == {2}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[1, 2]", "a mapping from names to settings was expected"),
+        ("a: {pooling: mean", "not valid YAML"),
+        ("a: 3", "a: a mapping of settings was expected"),
+        ("a/b: {}", "'a/b' cannot name a folder"),
+        ("..: {}", "'..' cannot name a folder"),
+        ("a: {upstream_source: fbank}", "a: upstream_source is the same for all"),
+    ],
+)
+def test_grid_files_that_are_none(tmp_path, text, message):
+    file = tmp_path / "grid.yaml"
+    file.write_text(text)
+    with pytest.raises(InputError, match=message):
+        read_grid(file)
+
+
+def test_errors_come_before_any_training(arguments, tmp_path):
+    root = tmp_path / "grid"
+    with pytest.raises(InputError, match=r"pooling is 'max'"):
+        run(arguments, root, {"good": {}, "bad": {"pooling": "max"}})
+    with pytest.raises(InputError, match="poolin: no such setting; did you mean pool"):
+        run(arguments, root, {"bad": {"poolin": "max"}})
+    with pytest.raises(InputError, match="no such grid file"):
+        run_grid(arguments, tmp_path / "none.yaml")
+    assert not list(root.rglob("metrics.json"))
