@@ -20,7 +20,9 @@ MAX_SECONDS = 2.5
 
 SERVER = multiprocessing.get_context("forkserver")
 """Processes that start quickly and share no threads with this one."""
-SERVER.set_forkserver_preload(["caches"])
+SERVER.set_forkserver_preload(
+    ["sercorr.features.extraction", "transformers.models.hubert.modeling_hubert"]
+)
 
 
 def write_clips(folder: Path, number: int, seed: int = 0) -> dict[str, Path]:

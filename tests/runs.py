@@ -1,11 +1,17 @@
 """Small trainings through the real settings file. Nothing here is a test."""
 
+import contextlib
 import json
+import logging
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from unittest import mock
+
+import torch
 
 from sercorr.experiment import evaluate_fold, prepare, train_fold
 from sercorr.settings import Settings, load_settings
@@ -21,6 +27,30 @@ QUICK = {
     "projection_size": 8,
     "n_heads": 2,
 }
+
+
+@contextlib.contextmanager
+def quick_training() -> Iterator[None]:
+    """Train on one thread and leave the process as it was.
+
+    Several threads gain nothing on models this small. SpeechBrain lists the installed
+    packages, which takes a second, and changes the logging of the whole process.
+    """
+    threads, hook = torch.get_num_threads(), sys.excepthook
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    torch.set_num_threads(1)
+    try:
+        with mock.patch(
+            "speechbrain.utils.logger.get_environment_description", return_value=""
+        ):
+            yield
+    finally:
+        for handler in set(root.handlers) - set(handlers):
+            handler.close()
+        root.handlers[:], root.level = handlers, level
+        sys.excepthook = hook
+        torch.set_num_threads(threads)
 
 
 def command_line(release: Path, output: Path, **changes: Any) -> list[str]:

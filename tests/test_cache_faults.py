@@ -1,0 +1,195 @@
+"""Extraction under kills, full disks and company: nothing lost, nothing different."""
+
+import os
+import random
+import shutil
+import signal
+import time
+from collections import namedtuple
+
+import pytest
+from caches import (
+    SERVER,
+    entries,
+    fill,
+    make_store,
+    remount,
+    small_disk,
+    write_clips,
+)
+
+from sercorr.errors import InputError
+from sercorr.features import checks, work
+from sercorr.features.cache_command import prune_cache, verify_cache
+from sercorr.features.store import FeatureStore
+
+KILLS = 6
+
+
+@pytest.fixture(scope="module")
+def corpus(tiny_models, tmp_path_factory):
+    """Clips, a model, and the bytes of an extraction that nothing disturbed."""
+    folder = tmp_path_factory.mktemp("corpus")
+    wavs = write_clips(folder / "wavs", 40)
+    model = str(tiny_models["hubert", "group"])
+    wanted = entries(fill(folder / "cache", wavs, model).store)
+    assert len(wanted) == 40
+    return wavs, model, wanted
+
+
+def start(cache, wavs, model):
+    process = SERVER.Process(target=fill, args=(cache, wavs, model))
+    process.start()
+    return process
+
+
+def require_whole_entries(store: FeatureStore, wanted: dict[str, bytes]) -> int:
+    """Whatever has an entry's name has an entry's bytes; count them."""
+    there = {n: b for n, b in entries(store).items() if n.endswith(".safetensors")}
+    for name, content in there.items():
+        assert content == wanted[name]
+    return len(there)
+
+
+def test_killed_again_and_again(corpus, tmp_path):
+    """SIGKILL at random moments; the bytes are those of an undisturbed run."""
+    wavs, model, wanted = corpus
+    store = make_store(tmp_path, model)
+    chance = random.Random(7)
+    counts = [0]
+    for _ in range(KILLS):
+        process = start(tmp_path, wavs, model)
+        enough = counts[-1] + chance.randint(0, 6)
+        while process.is_alive() and len(entries_there(store)) < enough:
+            time.sleep(0.001)
+        time.sleep(chance.uniform(0, 0.02))
+        process.kill()
+        process.join()
+        assert process.exitcode == -signal.SIGKILL
+        counts.append(require_whole_entries(store, wanted))
+    assert counts == sorted(counts)  # nothing finished is lost
+    assert 0 < counts[-1] < 40
+    before = {path: path.stat().st_mtime_ns for path in entries_there(store)}
+    process = start(tmp_path, wavs, model)
+    process.join()
+    assert process.exitcode == 0
+    assert require_whole_entries(store, wanted) == 40
+    # what was there was not written again
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    for path in (store.folder / "entries").rglob(".*.tmp"):
+        os.utime(path, (0, 0))
+    prune_cache(tmp_path)
+    assert entries(store) == wanted
+    assert verify_cache(tmp_path) == 0
+
+
+def entries_there(store: FeatureStore) -> list:
+    return list((store.folder / "entries").glob("*/*.safetensors"))
+
+
+def test_two_extractions_at_once(corpus, tmp_path):
+    wavs, model, wanted = corpus
+    processes = [start(tmp_path, wavs, model) for _ in range(3)]
+    for process in processes:
+        process.join()
+    assert [process.exitcode for process in processes] == [0, 0, 0]
+    assert entries(make_store(tmp_path, model)) == wanted
+
+
+def test_clips_that_others_finished_are_left_out(corpus, tmp_path, monkeypatch):
+    """Another process fills the cache while this one loads its model."""
+    wavs, model, wanted = corpus
+    computed = []
+    compute = work.Extraction._compute
+
+    def count(self, waves):
+        computed.append(len(waves))
+        return compute(self, waves)
+
+    monkeypatch.setattr(work.Extraction, "_compute", count)
+    require_space = checks.require_space
+
+    def meanwhile(*arguments, **options):
+        monkeypatch.setattr("sercorr.features.extraction.require_space", require_space)
+        fill(tmp_path, dict(list(wavs.items())), model)
+        return require_space(*arguments, **options)
+
+    monkeypatch.setattr("sercorr.features.extraction.require_space", meanwhile)
+    fill(tmp_path, wavs, model)
+    assert sum(computed) == 40  # and not 80
+    assert entries(make_store(tmp_path, model)) == wanted
+
+
+def test_interrupted_from_the_keyboard(corpus, tmp_path, monkeypatch):
+    wavs, model, wanted = corpus
+    compute, calls = work.Extraction._compute, []
+
+    def interrupted(self, waves):
+        calls.append(waves)
+        if len(calls) == 4:
+            raise KeyboardInterrupt
+        return compute(self, waves)
+
+    monkeypatch.setattr(work.Extraction, "_compute", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        fill(tmp_path, wavs, model)
+    store = make_store(tmp_path, model)
+    finished = sum(len(waves) for waves in calls[:3])
+    assert require_whole_entries(store, wanted) == len(entries(store)) == finished
+    monkeypatch.undo()
+    fill(tmp_path, wavs, model)
+    assert entries(store) == wanted
+
+
+def test_a_full_disk_in_the_middle(corpus, tmp_path, monkeypatch):
+    wavs, model, wanted = corpus
+    usage = namedtuple("usage", "total used free")
+    total = sum(map(len, wanted.values()))
+    with small_disk(tmp_path / "disk", f"{total // 2 // 1024}k") as disk:
+        # somebody else fills the disk after it was asked for its room
+        plenty = usage(10**12, 0, 10**12)
+        monkeypatch.setattr(checks.shutil, "disk_usage", lambda _: plenty)
+        with pytest.raises(InputError, match=r"disk is full.*same command again"):
+            fill(disk, wavs, model)
+        monkeypatch.undo()
+        store = make_store(disk, model)
+        finished = require_whole_entries(store, wanted)
+        assert 0 < finished < 40
+        assert len(entries(store)) == finished  # no temporary file is left
+        with pytest.raises(InputError, match=r"are needed for \d+ clips.*make room"):
+            fill(disk, wavs, model)
+        remount(disk, f"size={2 * total // 1024}k")
+        fill(disk, wavs, model)
+        assert entries(store) == wanted
+
+
+def test_a_disk_for_reading_only(corpus, tmp_path):
+    wavs, model, wanted = corpus
+    with small_disk(tmp_path / "disk", "50m") as disk:
+        fill(disk, wavs, model)
+        remount(disk, "ro")
+        with pytest.raises(OSError, match="Read-only"):
+            (disk / "file").write_text("")
+        cached = fill(disk, wavs, model, verify=True)
+        assert all(cached.read(key).isfinite().all() for key in wavs)
+        assert entries(cached.store) == wanted
+        assert verify_cache(disk) == 0
+        remount(disk, "rw")
+        cached.store.path(cached.digests["clip00"]).unlink()
+        remount(disk, "ro")
+        with pytest.raises(InputError, match="nothing can be written there"):
+            fill(disk, wavs, model)
+
+
+def test_an_exchanged_folder_is_made_again(corpus, tmp_path, caplog):
+    """The features of another model stand in the place of this one's."""
+    wavs, model, _ = corpus
+    some = dict(list(wavs.items())[:6])
+    good = fill(tmp_path / "good", some, model)
+    other = fill(tmp_path / "other", some, "fbank").store
+    place = make_store(tmp_path / "cache", model).folder
+    shutil.copytree(other.folder, place)
+    cached = fill(tmp_path / "cache", some, model)
+    assert entries(cached.store) == entries(good.store)
+    assert caplog.text.count("foreign: its signature is") == 6
+    assert verify_cache(tmp_path / "cache") == 0
