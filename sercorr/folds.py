@@ -105,6 +105,7 @@ def report_folds(
     """Write and print the results of the folds that are finished."""
     if any(output_folder.glob("fold_*/metrics.json")):
         identity, n_folds = settings.identity(), settings["n_folds"]
+        del identity["fold"]
         results = write_results(output_folder, identity, n_folds)
         print(format_table(results, identity, n_folds))
         print(f"written: {output_folder}/results.json, results.md and plots/")

@@ -22,8 +22,10 @@ from sercorr.brain import EmotionBrain
 from sercorr.errors import InputError
 from sercorr.experiment import Fold, prepare, start_log
 from sercorr.features.live import FeatureSource
+from sercorr.files import write_json, write_text
 from sercorr.folds import settings_of_folds
 from sercorr.functional import mix_clips
+from sercorr.plots import plot_scores
 from sercorr.results import write_results
 from sercorr.settings import Settings, digest, load_settings
 
@@ -351,14 +353,48 @@ def run_grid(arguments: Sequence[str], grid_file: str | Path) -> int:
 
 
 def report_grid(root: Path, settings: Mapping[str, Settings]) -> None:
-    """Write each head's results as ``run_folds.py`` does, and print one table."""
-    width = max(len(name) for name in [*settings, "head"])
-    print(f"{'head':{width}}  folds  WA % (std)      UA % (std)")
+    """Write each head's results as ``run_folds.py`` does, then all heads' together.
+
+    ``grid.json``, ``grid.md`` and ``grid.png`` in ``root`` compare the heads.
+    """
+    scores: dict[str, Any] = {}
     for name, own in settings.items():
         if not any((root / name).glob("fold_*/metrics.json")):
             continue
-        results = write_results(root / name, own.identity(), own["n_folds"])
-        mean, std = results["mean"], results["std"]
-        wa, ua = (f"{mean[key]:6.2f} ({std[key]:5.2f})" for key in ("wa", "ua"))
-        print(f"{name:{width}}  {len(results['folds']):5d}  {wa}  {ua}")
-    print(f"mean (standard deviation) over folds; files in {root}/<head>/")
+        identity = own.identity()
+        del identity["fold"]
+        results = write_results(root / name, identity, own["n_folds"])
+        scores[name] = {
+            "folds": [fold["fold"] for fold in results["folds"]],
+            "mean": results["mean"],
+            "std": results["std"],
+        }
+    if not scores:
+        return
+    rows = [("head", "folds", "WA % (std)", "UA % (std)")] + [
+        (
+            name,
+            ",".join(map(str, score["folds"])),
+            *(f"{score['mean'][k]:.2f} ({score['std'][k]:.2f})" for k in ("wa", "ua")),
+        )
+        for name, score in scores.items()
+    ]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
+    table = [f"| {' | '.join(row)} |" for row in rows]
+    table.insert(1, "|---" * len(widths) + "|")
+    write_json(root / "grid.json", scores)
+    write_text(
+        root / "grid.md",
+        "# Grid\n\nMean and standard deviation over folds.\n\n"
+        + "\n".join(table)
+        + "\n\n![WA of the heads](grid.png)\n",
+    )
+    plot_scores(
+        {name: score["mean"]["wa"] for name, score in scores.items()},
+        {name: score["std"]["wa"] for name, score in scores.items()},
+        root / "grid.png",
+        "Weighted accuracy of the heads",
+    )
+    print("\n".join(lines))
+    print(f"mean and standard deviation over folds; written: {root}/grid.md, grid.png")

@@ -199,6 +199,48 @@ def plot_history(
     _save(figure, path)
 
 
+def plot_scores(
+    means: Mapping[str, float],
+    deviations: Mapping[str, float],
+    path: str | os.PathLike,
+    title: str,
+) -> None:
+    """Draw the mean scores of several systems with their deviations over folds.
+
+    Arguments
+    ---------
+    means, deviations : mapping
+        Name of a system -> percent; the first is drawn at the top.
+    path : path
+        The PNG file.
+    title : str
+        Heading of the picture.
+
+    Raises
+    ------
+    ValueError
+        There is nothing to draw.
+    """
+    if not means:
+        raise ValueError("no scores to draw")
+    names = list(means)
+    figure = _figure(1.6 + 0.45 * len(names))
+    axes = figure.subplots()
+    rows = np.arange(len(names))
+    values = np.array([means[name] for name in names])
+    errors = np.array([deviations[name] for name in names])
+    axes.barh(rows, values, xerr=errors, color=_COLOURS[0], alpha=0.75, capsize=4)
+    for row, value in zip(rows, values, strict=True):
+        axes.text(1.0, row, f"{value:.1f}", va="center", color="white", weight="bold")
+    axes.set_yticks(rows, names)
+    axes.invert_yaxis()
+    axes.set_xlim(0, 100)
+    axes.set_xlabel("%, mean over folds; lines: standard deviation over folds")
+    axes.set_title(title)
+    axes.grid(axis="x", alpha=0.3)
+    _save(figure, path)
+
+
 def _positions(histories: Mapping[str, list[Record]]) -> dict[str, list[float]]:
     """Give each record its place on the axis of updates."""
     positions = {

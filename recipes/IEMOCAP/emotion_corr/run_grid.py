@@ -10,7 +10,6 @@ added to the file later. ``--fold 2`` or ``--folds 1,3`` runs some folds only.
 """
 
 import argparse
-import sys
 
 from sercorr.errors import InputError, run_program
 from sercorr.grid import run_grid
