@@ -1,12 +1,17 @@
 """A grid: each head ends with exactly what it gets alone."""
 
 import json
+import random
+import signal
+import subprocess
+import time
 from collections.abc import Iterable
 from pathlib import Path
 
 import matplotlib.image
 import pytest
 from releases import make_release
+from runs import script_command, script_environment
 
 from sercorr import grid as grid_module
 from sercorr.brain import EmotionBrain
@@ -117,6 +122,42 @@ def test_an_interrupted_grid_goes_on(arguments, alone, tmp_path, monkeypatch, st
             run(every_update, root, grid)
     assert run(every_update, root, grid) == 0
     assert_same(root, alone, grid)
+
+
+def test_killed_again_and_again(arguments, alone, tmp_path):
+    root, grid = tmp_path / "grid", {n: GRID[n] for n in ("attentive", "seeded")}
+    command = script_command(
+        "run_grid.py",
+        [
+            *arguments,
+            *("--ckpt_interval_steps", "1", "--folds", "2", "--output_folder", root),
+            *("--grid", write_grid(tmp_path / "grid.yaml", grid)),
+        ],
+    )
+    chance = random.Random(5)
+    for saved in (1, 2):
+        process = subprocess.Popen(
+            command, env=script_environment(), stdout=subprocess.DEVNULL
+        )
+        folders = [root / name / "fold_2/checkpoints" for name in grid]
+        before = {path for folder in folders for path in folder.glob("CKPT*")}
+        while process.poll() is None:
+            now = {path for folder in folders for path in folder.glob("CKPT*")}
+            if len(now - before) >= saved:
+                break
+        time.sleep(chance.uniform(0, 0.1))
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    assert (
+        subprocess.run(command, env=script_environment(), check=False).returncode == 0
+    )
+    assert_same(root, alone, grid)
+
+
+def test_the_papers_grids_are_grids():
+    folder = Path(__file__).parents[1] / TRAIN_YAML
+    sizes = {p.stem: len(read_grid(p)) for p in folder.parent.glob("grid_*.yaml")}
+    assert sizes == {"grid_poolings": 5, "grid_heads": 4, "grid_dropout_smoothing": 28}
 
 
 def test_a_head_added_later_leaves_the_others_alone(arguments, alone, tmp_path):
