@@ -1,9 +1,6 @@
 """One fold of an experiment: prepare, train, score, write. Shared by all recipes."""
 
-import hashlib
 import os
-import platform
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -36,10 +33,9 @@ from sercorr.files import (
 from sercorr.lobes.head import EmotionHead
 from sercorr.lobes.upstream import load_upstream, upstream_info
 from sercorr.results import write_fold
+from sercorr.run_record import file_digest, library_versions, require_same_run
 from sercorr.sampling import UpdateSampler
 from sercorr.settings import Settings
-
-_MOST_SHOWN = 5
 
 
 class Fold:
@@ -77,14 +73,14 @@ class Fold:
     def record(self) -> dict[str, Any]:
         """What decides this fold's result: settings, upstream, data."""
         return {
-            "versions": {"sercorr": __version__, **_versions()},
+            "versions": {"sercorr": __version__, **library_versions()},
             "labels": self.labels,
             "settings": self.settings.identity(),
             "upstream": self.upstream.describe(),
             "data": {
                 name: {
                     "clips": len(self.splits[name]),
-                    "sha256": _sha256(self.manifests / f"{name}.json"),
+                    "sha256": file_digest(self.manifests / f"{name}.json"),
                 }
                 for name in self.splits
             },
@@ -105,15 +101,7 @@ class Fold:
         path, record = self.folder / "run.json", self.record()
         checkpoints = Path(self.settings["checkpoint_folder"]).glob("CKPT*")
         if path.exists() and (self.is_finished() or any(checkpoints)):
-            differences = _differences(_identity(read_json(path)), _identity(record))
-            if differences:
-                more = len(differences) - _MOST_SHOWN
-                shown = differences[:_MOST_SHOWN] + [f"{more} more"] * (more > 0)
-                raise InputError(
-                    f"{self.folder} holds a run with other settings "
-                    f"({'; '.join(shown)}); choose another --output_folder, "
-                    "or remove that folder"
-                )
+            require_same_run(path, record)
         else:
             write_json(path, record)
 
@@ -313,41 +301,6 @@ def start_log(fold: Fold) -> None:
     )
 
 
-def _versions() -> dict[str, str]:
-    names = ("torch", "torchaudio", "transformers", "speechbrain", "numpy")
-    return {"python": platform.python_version(), **{n: version(n) for n in names}}
-
-
 def _by_duration(manifest: Manifest) -> Manifest:
     order = sorted(manifest, key=lambda identity: manifest[identity]["duration"])
     return {identity: manifest[identity] for identity in order}
-
-
-def _sha256(path: os.PathLike) -> str:
-    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
-
-
-def _identity(record: dict[str, Any]) -> dict[str, Any]:
-    """Leave out what does not make it another run: the same weights elsewhere."""
-    places = {"source", "upstream_source", "upstream_revision", "revision"}
-    return {
-        part: {key: value for key, value in content.items() if key not in places}
-        if isinstance(content, dict)
-        else content
-        for part, content in record.items()
-        if part != "versions"
-    }
-
-
-def _differences(old: Any, new: Any, name: str = "") -> list[str]:
-    if isinstance(old, dict) and isinstance(new, dict):
-        found = []
-        for key in sorted(old.keys() | new.keys()):
-            inner = f"{name}.{key}" if name else key
-            found += _differences(old.get(key), new.get(key), inner)
-        return found
-    # JSON has no tuples: compare what both look like in the file
-    same = old == (list(new) if isinstance(new, tuple) else new)
-    return (
-        [] if same else [f"{name.removeprefix('settings.')}: {old} there, {new} here"]
-    )
