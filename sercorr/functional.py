@@ -205,7 +205,7 @@ def weighted_moments(
         # residue that the correlation blows up to anything in [-1, 1].
         first = weights.gt(0).float().argmax(dim=1)  # (B,)
         origin = frames.detach()[torch.arange(len(frames)), first].unsqueeze(1)
-        shifted = (frames - origin).masked_fill((weights == 0).unsqueeze(-1), 0.0)
+        shifted = (frames - origin).masked_fill_((weights == 0).unsqueeze(-1), 0.0)
         shift = torch.bmm(weights.unsqueeze(1), shifted)  # (B, 1, D)
         mean = (origin + shift).squeeze(1)
         if second == "none":

@@ -24,6 +24,7 @@ from sercorr.features.live import FeatureSource
 from sercorr.folds import settings_of_folds
 from sercorr.functional import mix_clips
 from sercorr.grid_files import read_grid, report_grid
+from sercorr.lobes.head import longest_first
 from sercorr.settings import Settings, digest, load_settings
 
 
@@ -170,6 +171,8 @@ def _logits(
 ) -> list[tuple[Member, torch.Tensor]]:
     batch = batch.to(members[0].brain.device)
     clips = features.clips(batch)
+    order = longest_first(clips)
+    clips = [clips[place] for place in order]
     counts = [clip.shape[1] for clip in clips]
     heads = [member.brain.raw_modules["head"] for member in members]
     # unbind, not indexing: its gradient is one stack instead of a sum of K tensors
@@ -183,7 +186,7 @@ def _logits(
             brain.training_ctx if stage == sb.Stage.TRAIN else brain.evaluation_ctx
         )
         with context:
-            result.append((member, head.classify_mixed(own, counts)))
+            result.append((member, head.classify_mixed(own, counts, order)))
     return result
 
 

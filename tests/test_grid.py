@@ -173,8 +173,8 @@ def test_a_head_added_later_leaves_the_others_alone(arguments, alone, tmp_path):
 def test_a_head_that_fails_does_not_stop_the_others(
     arguments, alone, tmp_path, capsys, monkeypatch
 ):
-    def spoilt(self, mixed, counts, classify=EmotionHead.classify_mixed):
-        logits = classify(self, mixed, counts)
+    def spoilt(self, mixed, counts, order, classify=EmotionHead.classify_mixed):
+        logits = classify(self, mixed, counts, order)
         return logits * float("nan") if self.pooling.input_size == 9 else logits
 
     monkeypatch.setattr(EmotionHead, "classify_mixed", spoilt)

@@ -5,11 +5,10 @@ from collections.abc import Sequence
 import torch
 import torch.nn.functional as F
 from torch import nn
-from torch.nn.utils.rnn import pad_sequence
 
 from sercorr.errors import InputError
 from sercorr.functional import mix_clips
-from sercorr.lengths import absolute_to_relative
+from sercorr.lengths import absolute_to_relative, frame_mask
 from sercorr.lobes.layer_mix import LayerMix
 
 
@@ -43,12 +42,29 @@ class ChannelDropout(nn.Module):
         """Show p where the module is printed."""
         return f"p={self.p}"
 
+    def draw(self, batch: int, like: torch.Tensor) -> torch.Tensor | None:
+        """Draw what each channel of each utterance is multiplied with.
+
+        Arguments
+        ---------
+        batch : int
+            B.
+        like : torch.Tensor
+            (..., D), of the wanted type and device.
+
+        Returns
+        -------
+        torch.Tensor or None
+            (B, 1, D), 0 or 1/(1-p); None where nothing is dropped.
+        """
+        if not self.training or self.p == 0:
+            return None
+        return F.dropout(like.new_ones(batch, 1, like.shape[-1]), self.p)
+
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Drop channels of (B, T, D)."""
-        if not self.training or self.p == 0:
-            return x
-        kept = F.dropout(torch.ones_like(x[:, :1]), self.p, training=True)  # (B, 1, D)
-        return x * kept
+        kept = self.draw(len(x), x)
+        return x if kept is None else x * kept
 
 
 class EmotionHead(nn.Module):
@@ -99,35 +115,42 @@ class EmotionHead(nn.Module):
         self.pooling = pooling
         self.classifier = nn.Linear(pooling.output_size, n_classes)
 
-    def classify(
-        self, frames: torch.Tensor, lengths: torch.Tensor | None = None
-    ) -> torch.Tensor:
-        """Pool projected frames (B, T, projection_size) to logits (B, n_classes)."""
-        return self.classifier(self.pooling(self.channel_dropout(frames), lengths))
-
     def classify_mixed(
-        self, mixed: torch.Tensor, counts: Sequence[int]
+        self, mixed: torch.Tensor, counts: Sequence[int], order: Sequence[int]
     ) -> torch.Tensor:
         """Classify clips whose layers are already averaged.
+
+        No work is spent on padding before the pooling, because frames do not see each
+        other there, and little in the pooling, which takes clips of similar length
+        together.
 
         Arguments
         ---------
         mixed : torch.Tensor
-            (T_1 + T_2 + ..., D), from `mix_clips`. No work is spent on padding here,
-            because frames do not see each other before the pooling.
+            (T_1 + T_2 + ..., D), from `mix_clips`, the longest clip first.
         counts : sequence of int
-            T_1, T_2, ...
+            T_1, T_2, ...: not increasing.
+        order : sequence of int
+            Where each clip stands in the batch.
 
         Returns
         -------
         torch.Tensor
-            (B, n_classes), logits.
+            (B, n_classes), logits in the batch's order.
         """
-        frames = self.projection(mixed).split(list(counts))
-        lengths = absolute_to_relative(torch.tensor(counts), max(counts))
-        return self.classify(
-            pad_sequence(frames, batch_first=True), lengths.to(mixed.device)
-        )
+        packed = self.projection(mixed)
+        kept = self.channel_dropout.draw(len(counts), packed)
+        groups = _similar(counts)
+        sizes = [sum(counts[first:last]) for first, last in groups]
+        pooled = []
+        for (first, last), piece in zip(groups, packed.split(sizes), strict=True):
+            frames, lengths = _pad(piece, counts[first:last])
+            if kept is not None:
+                frames = frames * kept[list(order[first:last])]
+            pooled.append(self.pooling(frames, lengths))
+        logits = self.classifier(torch.cat(pooled))
+        place = torch.tensor(order, device=logits.device).argsort()
+        return logits[place]
 
     def classify_clips(self, clips: Sequence[torch.Tensor]) -> torch.Tensor:
         """Classify clips of layers (L, T_i, D): what `forward` does, without padding.
@@ -137,8 +160,10 @@ class EmotionHead(nn.Module):
         torch.Tensor
             (B, n_classes), logits.
         """
+        order = longest_first(clips)
+        clips = [clips[place] for place in order]
         mixed = mix_clips(clips, self.layer_mix.gammas)
-        return self.classify_mixed(mixed, [clip.shape[1] for clip in clips])
+        return self.classify_mixed(mixed, [clip.shape[1] for clip in clips], order)
 
     def forward(
         self, layers: torch.Tensor, lengths: torch.Tensor | None = None
@@ -157,4 +182,39 @@ class EmotionHead(nn.Module):
         torch.Tensor
             (B, n_classes), logits.
         """
-        return self.classify(self.projection(self.layer_mix(layers)), lengths)
+        frames = self.channel_dropout(self.projection(self.layer_mix(layers)))
+        return self.classifier(self.pooling(frames, lengths))
+
+
+def longest_first(clips: Sequence[torch.Tensor]) -> list[int]:
+    """Order clips (L, T_i, D) by falling number of frames.
+
+    Example
+    -------
+    >>> longest_first([torch.zeros(1, frames, 2) for frames in (3, 9, 3, 5)])
+    [1, 3, 0, 2]
+    """
+    return sorted(range(len(clips)), key=lambda place: -clips[place].shape[1])
+
+
+def _similar(counts: Sequence[int]) -> list[tuple[int, int]]:
+    """Cut falling counts into runs in which none is under 3/4 of the first."""
+    starts = [0]
+    for place, count in enumerate(counts):
+        if count < 0.75 * counts[starts[-1]]:
+            starts.append(place)
+    return list(zip(starts, [*starts[1:], len(counts)], strict=True))
+
+
+def _pad(
+    packed: torch.Tensor, counts: Sequence[int]
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Turn (T_1 + ..., D) into (B, T, D), 0 on padding, and relative lengths.
+
+    One indexed copy: torch's `pad_sequence` copies the whole gradient once a clip.
+    """
+    lengths = absolute_to_relative(torch.tensor(counts), max(counts)).to(packed.device)
+    mask = frame_mask(lengths, len(counts), max(counts), packed.device)
+    padded = packed.new_zeros(mask.numel(), packed.shape[-1])
+    padded = padded.index_copy(0, mask.flatten().nonzero().squeeze(1), packed)
+    return padded.view(*mask.shape, -1), lengths
