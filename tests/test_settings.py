@@ -239,3 +239,43 @@ def test_identity_holds_what_decides_the_outcome(tmp_path):
         assert identity(**changes) == {**plain, key: value}
     places = {"output_folder": "elsewhere", "num_workers": 2, "max_batch_seconds": 1}
     assert identity(**places, ckpt_interval_steps=3) == plain
+
+
+def test_a_file_based_on_another_holds_what_differs():
+    small = load_settings(
+        [str(SETTINGS_FILE.with_name("small.yaml")), *NEEDED[1:], "--lr", "0.02"]
+    )
+    plain = load("--lr", "0.02")
+    assert small["number_of_epochs"] == small["updates_per_epoch"] == 20
+    assert small["cache_folder"] == f"{small['output_folder']}/features"
+    changed = {"number_of_epochs", "updates_per_epoch"}
+    same = plain.identity().keys() - changed
+    assert {k: small.identity()[k] for k in same} == {
+        k: plain.identity()[k] for k in same
+    }
+    assert small["opt_class"].keywords == {"lr": 0.02}
+
+
+def test_the_command_line_wins_over_every_file(tmp_path):
+    base, middle, top = (
+        tmp_path / f"{name}.yaml" for name in ("base", "middle", "top")
+    )
+    base.write_text("a: 1\nb: 1\nc: 1\nd: 1\n")
+    middle.write_text("based_on: base.yaml\nb: 2\nc: 2\nd: 2\n")
+    top.write_text("based_on: middle.yaml\nc: 3\nd: 3\n")
+    settings = load_settings([str(top), "--d", "4"])
+    assert [settings[key] for key in "abcd"] == [1, 2, 3, 4]
+
+
+def test_files_based_on_what_cannot_be(tmp_path):
+    first, second = tmp_path / "first.yaml", tmp_path / "second.yaml"
+    first.write_text("based_on: second.yaml\n")
+    with pytest.raises(InputError, match=r"second\.yaml: no such settings file"):
+        load_settings([str(first)])
+    second.write_text("based_on: first.yaml\n")
+    with pytest.raises(InputError, match="based_on leads in a circle"):
+        load_settings([str(first)])
+    second.write_text("a: 1\n")
+    first.write_text("based_on: second.yaml\nb: 2\n")
+    with pytest.raises(InputError, match="b: no such setting"):
+        load_settings([str(first)])
