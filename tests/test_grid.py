@@ -157,7 +157,12 @@ def test_killed_again_and_again(arguments, alone, tmp_path):
 def test_the_papers_grids_are_grids():
     folder = Path(__file__).parents[1] / TRAIN_YAML
     sizes = {p.stem: len(read_grid(p)) for p in folder.parent.glob("grid_*.yaml")}
-    assert sizes == {"grid_poolings": 5, "grid_heads": 4, "grid_dropout_smoothing": 28}
+    assert sizes == {
+        "grid_poolings": 5,
+        "grid_heads": 4,
+        "grid_poolings_fbank": 5,
+        "grid_dropout_smoothing": 28,
+    }
 
 
 def test_a_head_added_later_leaves_the_others_alone(arguments, alone, tmp_path):
