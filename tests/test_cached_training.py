@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from releases import make_release
+from runs import quick_training
 
 from sercorr.errors import InputError
 from sercorr.experiment import Fold, evaluate_fold, prepare, train_fold
@@ -16,6 +17,12 @@ from sercorr.settings import Settings, load_settings
 TRAIN_YAML = (
     Path(__file__).parents[1] / "recipes/IEMOCAP/emotion_corr/hparams/train.yaml"
 )
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread():
+    with quick_training():
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ from pathlib import Path
 import matplotlib.image
 import pytest
 from releases import make_release
-from runs import script_command, script_environment
+from runs import quick_training, script_command, script_environment
 
 from sercorr import grid as grid_module
 from sercorr.brain import EmotionBrain
@@ -32,6 +32,13 @@ GRID = {
     "seeded": {"seed": 7, "projection_size": 12},
     "batches": {"batch_size": 5, "updates_per_epoch": 3},
 }
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread():
+    """As many threads as the programs that these runs are compared with."""
+    with quick_training():
+        yield
 
 
 @pytest.fixture(scope="module")
