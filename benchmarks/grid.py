@@ -80,7 +80,7 @@ def measure(
 
     def update(count: int) -> None:
         # Members are at different updates here; the work does not depend on it.
-        sercorr_grid._update(members[:count], batch, features)
+        sercorr_grid.update_members(members[:count], batch, features)
 
     cases = {count: timed(lambda count=count: update(count)) for count in scale.growth}
     return Times(cases, rounds, f"grid, {precision} on {device}")

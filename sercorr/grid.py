@@ -93,26 +93,24 @@ def train_members(members: Sequence[Member], features: FeatureSource) -> None:
     sampler = fold.make_sampler()
     train = fold.make_loader(features, "train", sampler)
     valid = fold.make_loader(features, "valid")
-    updates_per_epoch = sampler.updates_per_epoch
-    start, end = min(m.done for m in members), max(m.total for m in members)
     bar = tqdm(
-        total=end,
-        initial=start,
+        total=max(m.total for m in members),
+        initial=min(m.done for m in members),
         desc=f"fold {fold.settings['fold']}, {len(members)} heads",
         unit="update",
         dynamic_ncols=True,
         disable=fold.settings.run_opts.noprogressbar,
     )
+    first = min(m.counter.current for m in members) + 1
+    last = max(m.settings["number_of_epochs"] for m in members)
     with bar:
-        for epoch in range(
-            start // updates_per_epoch + 1, end // updates_per_epoch + 1
-        ):
+        for epoch in range(first, last + 1):
+            # an epoch is finished with its validation, not with its last update
             part = [
                 m
                 for m in members
                 if m.error is None
-                and m.done < epoch * updates_per_epoch
-                and epoch <= m.settings["number_of_epochs"]
+                and m.counter.current < epoch <= m.settings["number_of_epochs"]
             ]
             if part:
                 _train_epoch(part, epoch, features, train, sampler, bar)
@@ -144,50 +142,63 @@ def _train_epoch(
     for step, batch in enumerate(loader, start=first):
         part = [m for m in members if m.error is None and m.brain.step == step]
         if part:
-            _update(part, batch, features)
+            update_members(part, batch, features)
         bar.update()
     for member in members:
         if member.error is None:
             member.brain.end_training_epoch(epoch)
 
 
-def _update(members: list[Member], batch: Any, features: FeatureSource) -> None:
-    """Make one update of each head from one reading of the batch."""
+def update_members(
+    members: Sequence[Member], batch: Any, features: FeatureSource
+) -> None:
+    """Make one update of each head from one reading of the batch.
+
+    The heads take turns, each forward and backward, so that the memory for one head's
+    activations serves them all; only the averaged layers are kept for each.
+
+    Arguments
+    ---------
+    members : sequence of Member
+        Started, and all at this update. One whose loss is not finite gets an error.
+    batch : object
+        From the loader.
+    features : FeatureSource
+        Gives its layers.
+    """
+    mixed, counts, order = _mix(members, batch, features)
+    gradients = torch.zeros_like(mixed)
     losses = []
-    for member, logits in _logits(members, batch, features, sb.Stage.TRAIN):
+    for place, member in enumerate(members):
+        brain, own = member.brain, mixed[place].detach().requires_grad_()
+        brain.begin_update()
+        with brain.training_ctx:
+            head = brain.raw_modules["head"]
+            logits = head.classify_mixed(own, counts, order)
         try:
-            losses.append((member, member.brain.training_loss(logits, batch)))
+            loss, scaled = brain.training_loss(logits, batch)
         except InputError as error:
             _leave_behind(member, error)
-    if not losses:
-        return
-    torch.stack([scaled for _, (_, scaled) in losses]).sum().backward()
-    for member, (loss, _) in losses:
+            continue
+        scaled.backward()
+        gradients[place] = own.grad
+        losses.append((member, loss))
+    if losses:
+        mixed.backward(gradients)
+    for member, loss in losses:
         member.brain.finish_update(loss)
 
 
-def _logits(
-    members: Sequence[Member], batch: Any, features: FeatureSource, stage: sb.Stage
-) -> list[tuple[Member, torch.Tensor]]:
-    batch = batch.to(members[0].brain.device)
-    clips = features.clips(batch)
+def _mix(
+    members: Sequence[Member], batch: Any, features: FeatureSource
+) -> tuple[torch.Tensor, list[int], list[int]]:
+    """Average the layers of a batch for each head: (K, frames, D)."""
+    clips = features.clips(batch.to(members[0].brain.device))
     order = longest_first(clips)
     clips = [clips[place] for place in order]
-    counts = [clip.shape[1] for clip in clips]
-    heads = [member.brain.raw_modules["head"] for member in members]
-    # unbind, not indexing: its gradient is one stack instead of a sum of K tensors
-    mixed = mix_clips(clips, torch.stack([h.layer_mix.gammas for h in heads])).unbind()
-    result = []
-    for member, head, own in zip(members, heads, mixed, strict=True):
-        brain = member.brain
-        if stage == sb.Stage.TRAIN:
-            brain.begin_update()
-        context = (
-            brain.training_ctx if stage == sb.Stage.TRAIN else brain.evaluation_ctx
-        )
-        with context:
-            result.append((member, head.classify_mixed(own, counts, order)))
-    return result
+    gammas = [m.brain.raw_modules["head"].layer_mix.gammas for m in members]
+    mixed = mix_clips(clips, torch.stack(gammas))
+    return mixed, [clip.shape[1] for clip in clips], order
 
 
 def _evaluate(
@@ -206,14 +217,19 @@ def _evaluate(
             alive = [member for member in members if member.error is None]
             if not alive:
                 return
-            for member, logits in _logits(alive, batch, features, stage):
-                member.brain.step = number
+            mixed, counts, order = _mix(alive, batch, features)
+            for member, own in zip(alive, mixed, strict=True):
+                brain = member.brain
+                brain.step = number
+                with brain.evaluation_ctx:
+                    head = brain.raw_modules["head"]
+                    logits = head.classify_mixed(own, counts, order)
                 try:
-                    loss = member.brain.compute_objectives(logits, batch, stage)
+                    loss = brain.compute_objectives(logits, batch, stage)
                 except InputError as error:
                     _leave_behind(member, error)
                     continue
-                averages[member.name] = member.brain.update_average(
+                averages[member.name] = brain.update_average(
                     loss.detach().cpu(), averages[member.name]
                 )
     for member in members:

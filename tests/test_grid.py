@@ -131,6 +131,24 @@ def test_an_interrupted_grid_goes_on(arguments, alone, tmp_path, monkeypatch, st
     assert_same(root, alone, grid)
 
 
+@pytest.mark.parametrize("name", ["end_training_epoch", "on_stage_end"])
+def test_a_grid_interrupted_between_training_and_validation_goes_on(
+    arguments, alone, tmp_path, monkeypatch, name
+):
+    root, grid = tmp_path / "grid", {n: GRID[n] for n in ("attentive", "short")}
+
+    def interrupted(*_arguments):
+        raise KeyboardInterrupt
+
+    every_update = [*arguments, "--ckpt_interval_steps", "1"]
+    with monkeypatch.context() as patch:
+        patch.setattr(EmotionBrain, name, interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            run(every_update, root, grid)
+    assert run(every_update, root, grid) == 0
+    assert_same(root, alone, grid)
+
+
 def test_killed_again_and_again(arguments, alone, tmp_path):
     root, grid = tmp_path / "grid", {n: GRID[n] for n in ("attentive", "seeded")}
     command = script_command(
