@@ -47,8 +47,7 @@ def make_store(cache: Path, source="fbank", dtype="float16") -> FeatureStore:
 def fill(
     cache: Path, wavs: dict[str, Path], source="fbank", dtype="float16", **options
 ) -> CachedClips:
-    """Extract all clips with one thread and without progress bars."""
-    torch.set_num_threads(1)
+    """Extract all clips without progress bars."""
     store = make_store(cache, source, dtype)
     options = {"max_seconds": MAX_SECONDS, "progress": False, **options}
     return extract(lambda: load_upstream(str(source)), store, wavs, **options)
