@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-import torch
 
 from sercorr.features.extraction import CachedClips, extract
 from sercorr.features.store import ENTRIES, FeatureStore
