@@ -64,11 +64,7 @@ class Fold:
         self.labels = list(settings["labels"])
         self.manifests = Path(settings["manifest_folder"]) / f"fold_{settings['fold']}"
         self.splits = read_splits(self.manifests, settings["data_folder"], self.labels)
-        self.upstream = upstream_info(
-            settings["upstream_source"],
-            settings["upstream_save_path"],
-            settings["upstream_revision"],
-        )
+        self.upstream = upstream_info(*settings.upstream())
 
     def record(self) -> dict[str, Any]:
         """What decides this fold's result: settings, upstream, data."""
@@ -132,11 +128,7 @@ class Fold:
                 settings["preload"],
                 progress=not settings.run_opts.noprogressbar,
             )
-        upstream = load_upstream(
-            settings["upstream_source"],
-            settings["upstream_save_path"],
-            settings["upstream_revision"],
-        )
+        upstream = load_upstream(*settings.upstream())
         return LiveFeatures(upstream.to(device), settings["max_batch_seconds"])
 
     def make_sampler(self) -> UpdateSampler:

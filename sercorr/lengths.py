@@ -92,8 +92,22 @@ def frame_mask(
             f"lengths must have shape ({batch},), one an item "
             f"(got {tuple(lengths.shape)})"
         )
-    frames = relative_to_absolute(lengths, size).to(device)
-    return torch.arange(size, device=device)[None, :] < frames[:, None]
+    return count_mask(relative_to_absolute(lengths, size), size, device)
+
+
+def count_mask(
+    counts: Sequence[int] | torch.Tensor, size: int, device: torch.device
+) -> torch.Tensor:
+    """Say which of ``size`` positions are below each count, as (B, size) bool.
+
+    Example
+    -------
+    >>> count_mask([1, 3], 3, torch.device("cpu")).int()
+    tensor([[1, 0, 0],
+            [1, 1, 1]], dtype=torch.int32)
+    """
+    limits = torch.as_tensor(counts, device=device)
+    return torch.arange(size, device=device)[None, :] < limits[:, None]
 
 
 def conv_frames(samples: int, kernels: Sequence[int], strides: Sequence[int]) -> int:

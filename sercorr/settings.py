@@ -94,6 +94,11 @@ class Settings:
                 f"{self.file}: the key {key!r} is missing; add it"
             ) from None
 
+    def upstream(self) -> tuple[str, str | None, str | None]:
+        """The arguments of `load_upstream` and `upstream_info`."""
+        keys = ("upstream_source", "upstream_save_path", "upstream_revision")
+        return tuple(self[key] for key in keys)
+
     def identity(self) -> dict[str, Any]:
         """The plain settings that decide what a run learns, for comparison."""
         options = {

@@ -170,11 +170,7 @@ def ensure_cached(
         at_once = min(at_once, CPU_SECONDS)
 
     def load() -> FrozenUpstream:
-        upstream = load_upstream(
-            settings["upstream_source"],
-            settings["upstream_save_path"],
-            settings["upstream_revision"],
-        )
+        upstream = load_upstream(*settings.upstream())
         return upstream.to(device)
 
     precision = settings.hparams.get("extract_precision", "fp32")

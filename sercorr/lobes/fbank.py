@@ -7,7 +7,8 @@ import torch
 from speechbrain.lobes.features import Fbank
 
 from sercorr import SAMPLE_RATE
-from sercorr.lobes.frozen import FrozenUpstream, UpstreamInfo, count_mask
+from sercorr.lengths import count_mask
+from sercorr.lobes.frozen import FrozenUpstream, UpstreamInfo
 
 SETTINGS = {
     "code_version": 1,

@@ -191,19 +191,6 @@ class FrozenUpstream(torch.nn.Module):
         return layers, lengths.to(wavs.device)
 
 
-def count_mask(counts: list[int], size: int, device: torch.device) -> torch.Tensor:
-    """Say which of ``size`` positions are below each count, as (B, size) bool.
-
-    Example
-    -------
-    >>> count_mask([1, 3], 3, torch.device("cpu")).int()
-    tensor([[1, 0, 0],
-            [1, 1, 1]], dtype=torch.int32)
-    """
-    limits = torch.tensor(counts, device=device)
-    return torch.arange(size, device=device)[None, :] < limits[:, None]
-
-
 def _sample_counts(wavs: torch.Tensor, wav_lens: torch.Tensor | None) -> list[int]:
     if wavs.ndim != 2 or wavs.numel() == 0:
         raise ValueError(

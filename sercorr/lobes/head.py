@@ -8,7 +8,7 @@ from torch import nn
 
 from sercorr.errors import InputError
 from sercorr.functional import mix_clips
-from sercorr.lengths import absolute_to_relative, frame_mask
+from sercorr.lengths import absolute_to_relative, count_mask
 from sercorr.lobes.layer_mix import LayerMix
 
 
@@ -214,7 +214,7 @@ def _pad(
     One indexed copy: torch's `pad_sequence` copies the whole gradient once a clip.
     """
     lengths = absolute_to_relative(torch.tensor(counts), max(counts)).to(packed.device)
-    mask = frame_mask(lengths, len(counts), max(counts), packed.device)
+    mask = count_mask(counts, max(counts), packed.device)
     padded = packed.new_zeros(mask.numel(), packed.shape[-1])
     padded = padded.index_copy(0, mask.flatten().nonzero().squeeze(1), packed)
     return padded.view(*mask.shape, -1), lengths

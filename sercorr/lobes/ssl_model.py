@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from sercorr.lengths import conv_frames
-from sercorr.lobes.frozen import FrozenUpstream, count_mask
+from sercorr.lengths import conv_frames, count_mask
+from sercorr.lobes.frozen import FrozenUpstream
 from sercorr.lobes.model_files import ModelFiles
 from sercorr.lobes.model_loading import load_model, read_model_info
 

@@ -24,11 +24,7 @@ def main() -> None:
     if settings["cache_folder"] is None:
         raise InputError("cache_folder is not set; add: --cache_folder DIR")
     prepare(settings)
-    info = upstream_info(
-        settings["upstream_source"],
-        settings["upstream_save_path"],
-        settings["upstream_revision"],
-    )
+    info = upstream_info(*settings.upstream())
     cached = ensure_cached(settings, info, clips_of_folds(settings), verify=True)
     print(f"features of {len(cached.digests)} clips -> {cached.store.folder}")
 
