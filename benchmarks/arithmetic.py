@@ -77,7 +77,7 @@ def update_operations(
         "mix backward": 2 * total * num_layers * width,  # of the weights alone
         "projection": 3 * 2 * total * width * size,
         "attention": 3 * 2 * total * size * (size + heads),
-        "covariance": 3 * 2 * total * size * size,
+        "covariance": 2 * 2 * total * size * size,  # one product each way
     }
 
 

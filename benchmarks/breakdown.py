@@ -90,8 +90,8 @@ def parts(
 ) -> dict[str, Callable[[], float]]:
     """Make functions that time the parts of an update of an attentive head."""
     frames = [clip.shape[1] for clip in clips]
-    gammas = head.layer_mix.gammas.detach()
-    mixed = mix_clips(clips, gammas)
+    gammas = head.layer_mix.gammas.detach().unsqueeze(0)
+    (mixed,) = mix_clips(clips, gammas)
     projected = head.projection(mixed).detach()
     padded = pad_sequence(projected.split(frames), batch_first=True)
     lengths = absolute_to_relative(torch.tensor(frames), max(frames))
@@ -104,7 +104,7 @@ def parts(
 
     def mix_backward() -> float:
         leaf = gammas.clone().requires_grad_()
-        output = mix_clips(clips, leaf)
+        (output,) = mix_clips(clips, leaf)
         return timed(lambda: output.backward(noise))()
 
     def both_ways(

@@ -12,6 +12,7 @@ from unittest import mock
 from benchmarks.common import Bench, clip_samples, print_table
 from benchmarks.corpus import Corpus, fill_cache, make_corpus
 from sercorr.experiment import train_fold
+from sercorr.memory import keep_freed_memory
 
 SERVER = multiprocessing.get_context("forkserver")
 """Fresh processes that have nothing but the imports in memory."""
@@ -84,6 +85,7 @@ def _train(
     corpus: Corpus, output: Path, changes: dict[str, Any]
 ) -> tuple[float, float]:
     """Do what ``train.py`` does and look at this process's peak."""
+    keep_freed_memory()
     packages = mock.patch(  # listing them takes seconds and has no part in this
         "speechbrain.utils.logger.get_environment_description", return_value=""
     )

@@ -192,7 +192,7 @@ def read_audio(path: str | os.PathLike) -> torch.Tensor:
             f"({len(frames) / info.sample_rate:.2f} s) are there; copy it again"
         )
     _require_finite(path, frames)
-    clip = torch.from_numpy(frames).mean(dim=1)  # (frames,)
+    clip = torch.from_numpy(frames.mean(axis=1))  # (frames,)
     if info.channels > 1:
         _note(f"{path}: {info.channels} channels, mixed down to one by their mean")
     if info.sample_rate != SAMPLE_RATE:

@@ -13,6 +13,7 @@ from typing import Literal
 
 import torch
 import torch.nn.functional as F
+from torch.autograd.function import once_differentiable
 
 EPSILON = 1e-8
 """The paper's epsilon in S = ss' + epsilon, below equation (5)."""
@@ -28,100 +29,106 @@ class _LayerMix(torch.autograd.Function):
     Plain autograd on ``(weights * layers).sum(0)`` makes a float32 copy of all the
     layers both ways; here half-precision layers are read as they are. Each row of
     weights is a product of its own, so that its bits do not depend on the others.
+    Chunks are batches of frames, so that the core that converts a frame also sums it:
+    fetching it from another core can take several times as long.
     """
 
     @staticmethod
-    def forward(ctx, weights: torch.Tensor, *clips: torch.Tensor) -> torch.Tensor:
+    def forward(
+        ctx, weights: torch.Tensor, *clips: torch.Tensor
+    ) -> tuple[torch.Tensor, ...]:
         ctx.save_for_backward(weights, *clips)
         size = clips[0].shape[-1]
         frames = sum(clip.shape[1] for clip in clips)
-        mixed = weights.new_empty(len(weights), frames, size)
+        mixed = tuple(weights.new_empty(frames, size) for _ in weights)
         for start, chunk in _chunks(clips, weights):
-            end = start + chunk.shape[1] // size
+            end = start + len(chunk)
             for row, target in zip(weights, mixed, strict=True):
-                torch.mv(chunk.t(), row, out=target[start:end].view(-1))
+                rows = row.expand(len(chunk), 1, -1)
+                torch.bmm(rows, chunk, out=target[start:end].unsqueeze(1))
         return mixed
 
     @staticmethod
-    def backward(ctx, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+    def backward(ctx, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         weights, *clips = ctx.saved_tensors
-        gradient = gradient.to(weights.dtype).contiguous()
+        gradients = [gradient.contiguous() for gradient in gradients]
         slopes = None
         if ctx.needs_input_grad[0]:
             slopes = torch.zeros_like(weights)
-            size = clips[0].shape[-1]
             for start, chunk in _chunks(clips, weights):
-                end = start + chunk.shape[1] // size
-                for slope, source in zip(slopes, gradient, strict=True):
-                    slope.addmv_(chunk, source[start:end].view(-1))
-        pieces = gradient.split([clip.shape[1] for clip in clips], dim=1)
-        of_clips = [
-            torch.einsum("ktd,kl->ltd", piece, weights).to(clip.dtype)
-            if needed
-            else None
-            for clip, piece, needed in zip(
-                clips, pieces, ctx.needs_input_grad[1:], strict=True
-            )
-        ]
+                end = start + len(chunk)
+                for slope, source in zip(slopes, gradients, strict=True):
+                    columns = source[start:end].unsqueeze(1)
+                    products = torch.bmm(columns, chunk.transpose(1, 2))
+                    slope.add_(products.sum(dim=(0, 1)))
+        of_clips: list[torch.Tensor | None] = [None] * len(clips)
+        if any(ctx.needs_input_grad[1:]):
+            everything = torch.einsum("ktd,kl->ltd", torch.stack(gradients), weights)
+            pieces = everything.split([clip.shape[1] for clip in clips], dim=1)
+            of_clips = [
+                piece.to(clip.dtype) for clip, piece in zip(clips, pieces, strict=True)
+            ]
         return (slopes, *of_clips)
 
 
 def _chunks(
     clips: Sequence[torch.Tensor], weights: torch.Tensor
 ) -> Iterator[tuple[int, torch.Tensor]]:
-    """Yield (first frame, (L, frames * D)) in the type of ``weights``."""
+    """Yield (first frame, (frames, L, D)) in the type of ``weights``."""
     start, buffer = 0, None
     for clip in clips:
         layers, frames, size = clip.shape
-        step = max(_CHUNK.get(clip.device.type, 2**26) // (layers * size), 1)
-        if clip.dtype == weights.dtype and clip.is_contiguous():
-            yield start, clip.view(layers, -1)
+        if clip.dtype == weights.dtype and clip.stride(-1) == 1:
+            yield start, clip.transpose(0, 1)
             start += frames
             continue
-        if buffer is None or buffer.numel() < layers * min(step, frames) * size:
-            buffer = weights.new_empty(layers * min(step, frames) * size)
+        step = max(_CHUNK.get(clip.device.type, 2**26) // (layers * size), 1)
+        step = min(step, frames)
+        if buffer is None or len(buffer) < step:
+            buffer = weights.new_empty(step, layers, size)
         for first in range(0, frames, step):
-            piece = clip[:, first : first + step]
-            chunk = buffer[: piece.numel()].view(layers, -1)
-            chunk.view(piece.shape).copy_(piece)
+            piece = clip[:, first : first + step].transpose(0, 1)
+            chunk = buffer[: len(piece)]
+            chunk.copy_(piece)
             yield start, chunk
-            start += piece.shape[1]
+            start += len(piece)
 
 
-def mix_clips(clips: Sequence[torch.Tensor], weights: torch.Tensor) -> torch.Tensor:
-    """Average the layers of clips of any lengths, equation (1).
+def mix_clips(
+    clips: Sequence[torch.Tensor], weights: torch.Tensor
+) -> tuple[torch.Tensor, ...]:
+    """Average the layers of clips of any lengths, equation (1), with several weights.
 
     Arguments
     ---------
     clips : sequence of torch.Tensor
         (L, T_i, D) each, all of one floating type.
     weights : torch.Tensor
-        (L,), the gammas of equation (1), or (K, L) for K averages at once; the sums
-        are made in the wider of its type and that of the clips.
+        (K, L), the gammas of equation (1) in K rows; the sums are made in the wider
+        of its type and that of the clips.
 
     Returns
     -------
-    torch.Tensor
-        (T_1 + T_2 + ..., D), the clips one after the other; with K rows of weights,
-        (K, T_1 + T_2 + ..., D), each to the bit what it is alone.
+    tuple of torch.Tensor
+        K averages (T_1 + T_2 + ..., D) of the clips one after the other, each to the
+        bit what it is without the others.
 
     Example
     -------
     >>> short, long = torch.ones(2, 1, 3), torch.zeros(2, 4, 3)
-    >>> mix_clips([short, long], torch.tensor([0.5, 0.5])).sum(dim=1)
+    >>> (mixed,) = mix_clips([short, long], torch.tensor([[0.5, 0.5]]))
+    >>> mixed.sum(dim=1)
     tensor([3., 0., 0., 0., 0.])
     """
-    num_layers = weights.shape[-1]
+    num_layers = weights.shape[1]
     for clip in clips:
         if clip.dim() != 3 or len(clip) != num_layers or clip.shape[1] < 1:
             raise ValueError(
                 f"clips must have shape ({num_layers}, T, D) (got {tuple(clip.shape)})"
             )
     dtype = torch.promote_types(clips[0].dtype, weights.dtype)
-    rows = weights.to(dtype).reshape(-1, num_layers)
     with torch.autocast(weights.device.type, enabled=False):
-        mixed = _LayerMix.apply(rows, *clips)
-    return mixed if weights.dim() == 2 else mixed[0]
+        return _LayerMix.apply(weights.to(dtype), *clips)
 
 
 def mix_layers(layers: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
@@ -132,7 +139,7 @@ def mix_layers(layers: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
     layers : torch.Tensor
         (B, L, T, D), of any floating type.
     weights : torch.Tensor
-        (L,), see `mix_clips`.
+        (L,), the gammas; see `mix_clips`.
 
     Returns
     -------
@@ -151,7 +158,8 @@ def mix_layers(layers: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
             f"(got {tuple(layers.shape)})"
         )
     batch, _, frames, size = layers.shape
-    return mix_clips(layers.unbind(0), weights).view(batch, frames, size)
+    (mixed,) = mix_clips(layers.unbind(0), weights.unsqueeze(0))
+    return mixed.view(batch, frames, size)
 
 
 def weighted_moments(
@@ -200,21 +208,66 @@ def weighted_moments(
         raise ValueError(f"second must be none, variance or covariance (got {second})")
     with torch.autocast(frames.device.type, enabled=False):
         frames, weights = _at_least_float32(frames), _at_least_float32(weights)
-        # The mean is taken relative to each channel's first real frame: a constant
-        # channel then centres to exactly 0, where a rounded mean would leave a
-        # residue that the correlation blows up to anything in [-1, 1].
-        first = weights.gt(0).float().argmax(dim=1)  # (B,)
-        origin = frames.detach()[torch.arange(len(frames)), first].unsqueeze(1)
-        shifted = (frames - origin).masked_fill_((weights == 0).unsqueeze(-1), 0.0)
-        shift = torch.bmm(weights.unsqueeze(1), shifted)  # (B, 1, D)
-        mean = (origin + shift).squeeze(1)
+        if second == "covariance":
+            return _MeanAndCovariance.apply(frames, weights)
+        centred, mean = _centre(frames, weights)
         if second == "none":
             return mean, None
-        centred = shifted - shift  # (B, T, D); padding is weighted by 0 below
+        return mean, (weights.unsqueeze(-1) * centred * centred).sum(dim=1)
+
+
+def _centre(
+    frames: torch.Tensor, weights: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Subtract the weighted mean: (B, T, D), anything finite where the weight is 0.
+
+    The mean (B, D) is taken relative to each channel's first real frame: a constant
+    channel then centres to exactly 0, where a rounded mean would leave a residue that
+    the correlation blows up to anything in [-1, 1].
+    """
+    first = weights.gt(0).float().argmax(dim=1)  # (B,)
+    origin = frames.detach()[torch.arange(len(frames)), first].unsqueeze(1)
+    shifted = (frames - origin).masked_fill_((weights == 0).unsqueeze(-1), 0.0)
+    shift = torch.bmm(weights.unsqueeze(1), shifted)  # (B, 1, D)
+    return shifted - shift, (origin + shift).squeeze(1)
+
+
+class _MeanAndCovariance(torch.autograd.Function):
+    """Weighted mean and covariance with the gradient written out.
+
+    With c_t = v_t - mu and S = G + G', where G is the gradient of Sigma: that of v_t is
+    w_t S c_t, and that of w_t is c_t' S c_t / 2. What goes through mu cancels, because
+    sum_t w_t c_t = 0. Autograd would make two products for the one with S, and keep
+    every step in between.
+    """
+
+    @staticmethod
+    def forward(
+        ctx, frames: torch.Tensor, weights: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        centred, mean = _centre(frames, weights)
+        ctx.save_for_backward(centred, weights)
+        ctx.set_materialize_grads(False)
         weighted = weights.unsqueeze(-1) * centred
-        if second == "variance":
-            return mean, (weighted * centred).sum(dim=1)
         return mean, torch.bmm(weighted.transpose(1, 2), centred)
+
+    @staticmethod
+    @once_differentiable
+    def backward(
+        ctx, of_mean: torch.Tensor | None, of_covariance: torch.Tensor | None
+    ) -> tuple[torch.Tensor | None, torch.Tensor | None]:
+        centred, weights = ctx.saved_tensors
+        slope = torch.zeros_like(centred)
+        of_weights = torch.zeros_like(weights)
+        if of_covariance is not None:
+            both = of_covariance + of_covariance.transpose(1, 2)
+            slope = torch.bmm(centred, both)  # (B, T, D)
+            if ctx.needs_input_grad[1]:
+                of_weights = (slope * centred).sum(dim=-1) / 2
+        if of_mean is not None:
+            slope = slope + of_mean.unsqueeze(1)
+            of_weights = of_weights + torch.einsum("btd,bd->bt", centred, of_mean)
+        return slope * weights.unsqueeze(-1), of_weights
 
 
 def standard_deviation(variance: torch.Tensor) -> torch.Tensor:

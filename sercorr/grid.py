@@ -22,9 +22,8 @@ from sercorr.errors import InputError
 from sercorr.experiment import Fold, prepare, start_log
 from sercorr.features.live import FeatureSource
 from sercorr.folds import settings_of_folds
-from sercorr.functional import mix_clips
 from sercorr.grid_files import read_grid, report_grid
-from sercorr.lobes.head import longest_first
+from sercorr.lobes.head import longest_first, project_clips
 from sercorr.settings import Settings, digest, load_settings
 
 
@@ -155,7 +154,7 @@ def update_members(
     """Make one update of each head from one reading of the batch.
 
     The heads take turns, each forward and backward, so that the memory for one head's
-    activations serves them all; only the averaged layers are kept for each.
+    activations serves them all; only the projected frames are kept for each.
 
     Arguments
     ---------
@@ -166,39 +165,38 @@ def update_members(
     features : FeatureSource
         Gives its layers.
     """
-    mixed, counts, order = _mix(members, batch, features)
-    gradients = torch.zeros_like(mixed)
-    losses = []
-    for place, member in enumerate(members):
-        brain, own = member.brain, mixed[place].detach().requires_grad_()
+    with members[0].brain.training_ctx:
+        projected, counts, order = _project(members, batch, features)
+    losses, leaves = [], []
+    for member, packed in zip(members, projected, strict=True):
+        brain, leaf = member.brain, packed.detach().requires_grad_()
         brain.begin_update()
         with brain.training_ctx:
             head = brain.raw_modules["head"]
-            logits = head.classify_mixed(own, counts, order)
+            logits = head.classify_projected(leaf, counts, order)
         try:
             loss, scaled = brain.training_loss(logits, batch)
         except InputError as error:
             _leave_behind(member, error)
             continue
         scaled.backward()
-        gradients[place] = own.grad
         losses.append((member, loss))
+        leaves.append((packed, leaf.grad))
     if losses:
-        mixed.backward(gradients)
+        torch.autograd.backward(*zip(*leaves, strict=True))
     for member, loss in losses:
         member.brain.finish_update(loss)
 
 
-def _mix(
+def _project(
     members: Sequence[Member], batch: Any, features: FeatureSource
-) -> tuple[torch.Tensor, list[int], list[int]]:
-    """Average the layers of a batch for each head: (K, frames, D)."""
+) -> tuple[list[torch.Tensor], list[int], list[int]]:
+    """Average the layers of a batch and project them, for each head."""
     clips = features.clips(batch.to(members[0].brain.device))
     order = longest_first(clips)
     clips = [clips[place] for place in order]
-    gammas = [m.brain.raw_modules["head"].layer_mix.gammas for m in members]
-    mixed = mix_clips(clips, torch.stack(gammas))
-    return mixed, [clip.shape[1] for clip in clips], order
+    projected = project_clips(clips, [m.brain.raw_modules["head"] for m in members])
+    return projected, [clip.shape[1] for clip in clips], order
 
 
 def _evaluate(
@@ -217,13 +215,14 @@ def _evaluate(
             alive = [member for member in members if member.error is None]
             if not alive:
                 return
-            mixed, counts, order = _mix(alive, batch, features)
-            for member, own in zip(alive, mixed, strict=True):
+            with alive[0].brain.evaluation_ctx:
+                projected, counts, order = _project(alive, batch, features)
+            for member, packed in zip(alive, projected, strict=True):
                 brain = member.brain
                 brain.step = number
                 with brain.evaluation_ctx:
                     head = brain.raw_modules["head"]
-                    logits = head.classify_mixed(own, counts, order)
+                    logits = head.classify_projected(packed, counts, order)
                 try:
                     loss = brain.compute_objectives(logits, batch, stage)
                 except InputError as error:

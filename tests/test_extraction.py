@@ -261,8 +261,11 @@ def test_numbers_too_large_for_float16(tmp_path, wavs):
         assert cached.read("clip00").isfinite().all()
 
 
-def test_numbers_that_are_not_finite(tmp_path, wavs, monkeypatch):
-    monkeypatch.setattr(Loud, "factor", float("nan"))
+@pytest.mark.parametrize("number", ["nan", "inf", "-inf"])
+def test_numbers_that_are_not_finite(tmp_path, wavs, monkeypatch, number):
+    factor = torch.ones(80)
+    factor[7] = float(number)
+    monkeypatch.setattr(Loud, "factor", factor)
     store = make_store(tmp_path / "cache", dtype="float32")
     with pytest.raises(InputError, match=r"\.wav: the upstream gives.*not finite"):
         extract(Loud, store, wavs, MAX_SECONDS, progress=False)

@@ -203,11 +203,11 @@ def test_a_head_added_later_leaves_the_others_alone(arguments, alone, tmp_path):
 def test_a_head_that_fails_does_not_stop_the_others(
     arguments, alone, tmp_path, capsys, monkeypatch
 ):
-    def spoilt(self, mixed, counts, order, classify=EmotionHead.classify_mixed):
-        logits = classify(self, mixed, counts, order)
+    def spoilt(self, packed, counts, order, classify=EmotionHead.classify_projected):
+        logits = classify(self, packed, counts, order)
         return logits * float("nan") if self.pooling.input_size == 9 else logits
 
-    monkeypatch.setattr(EmotionHead, "classify_mixed", spoilt)
+    monkeypatch.setattr(EmotionHead, "classify_projected", spoilt)
     root = tmp_path / "grid"
     names = ("attentive", "smooth")
     grid = {**{name: GRID[name] for name in names}, "bad": {"projection_size": 9}}
@@ -224,11 +224,11 @@ def test_the_features_of_a_batch_are_read_once_for_all(
 ):
     calls = []
 
-    def counted(clips, weights, mix=grid_module.mix_clips):
-        calls.append(len(weights))
-        return mix(clips, weights)
+    def counted(clips, heads, project=grid_module.project_clips):
+        calls.append(len(heads))
+        return project(clips, heads)
 
-    monkeypatch.setattr(grid_module, "mix_clips", counted)
+    monkeypatch.setattr(grid_module, "project_clips", counted)
     run(arguments, tmp_path / "grid", {"a": {}, "b": {"n_heads": 1}})
     assert set(calls) == {2}
 

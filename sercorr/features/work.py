@@ -1,5 +1,7 @@
 """An extraction at work: read ahead, compute, write behind, and say how far it is."""
 
+import dataclasses
+import math
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
@@ -16,6 +18,32 @@ from sercorr.lengths import absolute_to_relative
 from sercorr.lobes.frozen import FrozenUpstream
 
 _BAR = "{desc} {percentage:3.0f}%|{bar}| [{elapsed}, {remaining} left]"
+
+
+@dataclasses.dataclass(frozen=True)
+class _Converted:
+    """A clip's layers (L + 1, T, D), as computed and as they will be stored."""
+
+    clip: Clip
+    layers: torch.Tensor
+    stored: torch.Tensor
+    extremes: tuple[torch.Tensor, torch.Tensor]
+    """Smallest and largest of ``stored``; NaN where there is one."""
+
+    def require_finite(self) -> None:
+        if all(map(_is_finite, self.extremes)):
+            return
+        largest = self.layers.abs().max()
+        if not _is_finite(largest):
+            raise InputError(
+                f"{self.clip.path}: the upstream gives features that are not finite "
+                "(NaN or infinity) for this clip; check the clip and the model"
+            )
+        raise InputError(
+            f"{self.clip.path}: a feature of size {largest.item():.6g} is too large "
+            "for cache_dtype float16 (65504 at most); set cache_dtype to bfloat16 or "
+            "float32"
+        )
 
 
 class Extraction:
@@ -61,10 +89,10 @@ class Extraction:
         with ThreadPoolExecutor(2) as pool, bar, logging_redirect_tqdm():
             for group, waves in _read_ahead(pool, groups, self._read):
                 if waves is not None:
-                    layers = self._compute(waves)
+                    converted = self._convert(group, self._compute(waves))
                     if written is not None:
                         written.result()
-                    written = pool.submit(self._write, group, layers)
+                    written = pool.submit(self._write, converted)
                 done += len(group)
                 bar.update(sum(clip.samples for clip in group))
                 elapsed = max(bar.format_dict["elapsed"], 1e-9)
@@ -117,20 +145,34 @@ class Extraction:
             layers, _ = self.upstream(padded.to(self.device), relative.to(self.device))
         return layers
 
-    def _write(self, group: list[Clip], layers: torch.Tensor) -> None:
+    def _convert(self, group: list[Clip], layers: torch.Tensor) -> list["_Converted"]:
+        """Convert (B, L + 1, T, D) to the stored precision, without waiting for it.
+
+        This is for the thread that computes: another one would have torch start as
+        many threads again, and processors share badly between the two teams.
+        """
+        converted = []
         for clip, padded in zip(group, layers, strict=True):
-            if not self._lacks(clip):
-                continue
-            frames = self.upstream.frames(clip.samples)
-            stored = padded[:, :frames].to(self.store.dtype)
-            _require_finite(clip, padded[:, :frames], stored)
-            self.store.write(clip.digest, stored, clip.samples)
+            own = padded[:, : self.upstream.frames(clip.samples)]
+            stored = own.to(self.store.dtype)
+            converted.append(_Converted(clip, own, stored, torch.aminmax(stored)))
+        return converted
+
+    def _write(self, converted: list["_Converted"]) -> None:
+        for entry in converted:
+            if self._lacks(entry.clip):
+                entry.require_finite()
+                self.store.write(entry.clip.digest, entry.stored, entry.clip.samples)
 
     def _lacks(self, clip: Clip) -> bool:
         """Whether a clip's entry is still to be written."""
         if clip.digest in self.damaged:
             return True
         return clip.digest in self.missing and not self.store.has(clip.digest)
+
+
+def _is_finite(number: torch.Tensor) -> bool:
+    return math.isfinite(number.item())
 
 
 def _norms(layers: torch.Tensor) -> torch.Tensor:
@@ -149,21 +191,6 @@ def _read_ahead(
         if index + 1 < len(groups):
             ahead = pool.submit(read, groups[index + 1])
         yield group, waves
-
-
-def _require_finite(clip: Clip, layers: torch.Tensor, stored: torch.Tensor) -> None:
-    if bool(torch.isfinite(stored).all()):
-        return
-    if not bool(torch.isfinite(layers).all()):
-        raise InputError(
-            f"{clip.path}: the upstream gives features that are not finite (NaN or "
-            "infinity) for this clip; check the clip and the model"
-        )
-    largest = layers.abs().max().item()
-    raise InputError(
-        f"{clip.path}: a feature of size {largest:.6g} is too large for cache_dtype "
-        "float16 (65504 at most); set cache_dtype to bfloat16 or float32"
-    )
 
 
 def _tensors(module: torch.nn.Module) -> Iterator[torch.Tensor]:

@@ -115,19 +115,18 @@ class EmotionHead(nn.Module):
         self.pooling = pooling
         self.classifier = nn.Linear(pooling.output_size, n_classes)
 
-    def classify_mixed(
-        self, mixed: torch.Tensor, counts: Sequence[int], order: Sequence[int]
+    def classify_projected(
+        self, packed: torch.Tensor, counts: Sequence[int], order: Sequence[int]
     ) -> torch.Tensor:
-        """Classify clips whose layers are already averaged.
+        """Classify clips whose layers are already averaged and projected.
 
-        No work is spent on padding before the pooling, because frames do not see each
-        other there, and little in the pooling, which takes clips of similar length
+        Little work is spent on padding, because clips of similar length are pooled
         together.
 
         Arguments
         ---------
-        mixed : torch.Tensor
-            (T_1 + T_2 + ..., D), from `mix_clips`, the longest clip first.
+        packed : torch.Tensor
+            (T_1 + T_2 + ..., projection_size), from `project_clips`.
         counts : sequence of int
             T_1, T_2, ...: not increasing.
         order : sequence of int
@@ -138,7 +137,6 @@ class EmotionHead(nn.Module):
         torch.Tensor
             (B, n_classes), logits in the batch's order.
         """
-        packed = self.projection(mixed)
         kept = self.channel_dropout.draw(len(counts), packed)
         groups = _similar(counts)
         sizes = [sum(counts[first:last]) for first, last in groups]
@@ -162,8 +160,8 @@ class EmotionHead(nn.Module):
         """
         order = longest_first(clips)
         clips = [clips[place] for place in order]
-        mixed = mix_clips(clips, self.layer_mix.gammas)
-        return self.classify_mixed(mixed, [clip.shape[1] for clip in clips], order)
+        (packed,) = project_clips(clips, [self])
+        return self.classify_projected(packed, [clip.shape[1] for clip in clips], order)
 
     def forward(
         self, layers: torch.Tensor, lengths: torch.Tensor | None = None
@@ -184,6 +182,31 @@ class EmotionHead(nn.Module):
         """
         frames = self.channel_dropout(self.projection(self.layer_mix(layers)))
         return self.classifier(self.pooling(frames, lengths))
+
+
+def project_clips(
+    clips: Sequence[torch.Tensor], heads: Sequence[EmotionHead]
+) -> list[torch.Tensor]:
+    """Average the layers of clips and project them, for several heads at once.
+
+    The layers are read once for all heads.
+
+    Arguments
+    ---------
+    clips : sequence of torch.Tensor
+        (L, T_i, D) each, of one floating type.
+    heads : sequence of EmotionHead
+        With as many layers and channels.
+
+    Returns
+    -------
+    list of torch.Tensor
+        (T_1 + T_2 + ..., projection_size) for each head, to the bit what it is for
+        this head alone.
+    """
+    gammas = torch.stack([head.layer_mix.gammas for head in heads])
+    mixed = mix_clips(clips, gammas)
+    return [head.projection(own) for head, own in zip(heads, mixed, strict=True)]
 
 
 def longest_first(clips: Sequence[torch.Tensor]) -> list[int]:

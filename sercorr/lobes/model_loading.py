@@ -20,6 +20,7 @@ from sercorr import SAMPLE_RATE
 from sercorr.errors import InputError
 from sercorr.lobes.frozen import UpstreamInfo
 from sercorr.lobes.model_files import ModelFiles, quiet_transformers
+from sercorr.lobes.packed_linear import pack_linear_layers
 from sercorr.lobes.wavlm_attention import use_fused_attention
 
 logger = logging.getLogger(__name__)
@@ -145,6 +146,7 @@ def load_model(files: ModelFiles) -> nn.Module:
     _own_memory(model)
     if config.model_type == "wavlm":
         use_fused_attention(model)
+    pack_linear_layers(model)
     return model
 
 

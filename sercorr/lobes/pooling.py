@@ -184,7 +184,7 @@ class CorrelationAttention(_Pooling):
             (B, T): rows sum to 1, exactly 0 on padding.
         """
         mask = self._mask(x, lengths)
-        scores = self.queries(F.relu(self.projection(x)))  # (B, T, H)
+        scores = self.queries(F.relu(self.projection(x), inplace=True))  # (B, T, H)
         return attention_weights(scores, mask)
 
 
