@@ -4,10 +4,13 @@ from typing import Any
 
 import torch
 
+from benchmarks.arithmetic import product_rates, update_operations
 from benchmarks.common import NO_AMX, Bench, Times, has_amx, print_table, timed
 from benchmarks.corpus import Corpus
 from benchmarks.update import update_corpus
 from sercorr import grid as sercorr_grid
+
+PRODUCTS = "matrix products"
 
 
 def run(bench: Bench) -> dict[str, Any]:
@@ -22,35 +25,52 @@ def run(bench: Bench) -> dict[str, Any]:
         kinds += [("cuda", "fp32"), ("cuda", "bf16")]
     else:
         skipped.append("on a GPU skipped: there is none")
-    seconds, ratios = {}, {}
+    counts = bench.scale.growth
+    seconds, ratios, floors = {}, {}, {}
     for device, precision in kinds:
-        name = f"{precision} on {device}"
-        times = measure(bench, corpus, bench.scale.rounds, device, precision)
-        one = min(times.seconds)
-        for count in times.seconds:
-            seconds[f"{name}, {count} heads"] = times[count]
-            ratios[f"{name}, {count} heads"] = times.ratio(count, one)
+        times, share = measure(bench, corpus, device, precision)
+        for count in counts:
+            name = f"{precision} on {device}, {count} heads"
+            seconds[name] = times[count]
+            ratios[name] = times.ratio(count, min(counts))
+            if PRODUCTS in times.seconds:
+                floors[name] = count * share * times.ratio(PRODUCTS, min(counts))
     print_table(
         f"grid of attentive heads: {bench.scale.clips} clips an update",
-        ["heads", "seconds", "of one head's", "a head, s"],
+        ["heads", "seconds", "of one head's", "arithmetic alone", "a head, s"],
         [
-            [name, value, ratios[name], value / int(name.split()[-2])]
+            [
+                name,
+                value,
+                ratios[name],
+                floors.get(name, ""),
+                value / int(name.split()[-2]),
+            ]
             for name, value in seconds.items()
         ],
     )
     for reason in skipped:
         print(reason)
-    return {"seconds": seconds, "ratios": ratios, "skipped": skipped}
+    return {
+        "seconds": seconds,
+        "ratios": ratios,
+        "arithmetic_alone": floors,
+        "skipped": skipped,
+    }
 
 
 def measure(
-    bench: Bench,
-    corpus: Corpus,
-    rounds: int,
-    device: str = "cpu",
-    precision: str = "fp32",
-) -> Times:
-    """Time updates of 1, 2, 4, ... heads; the keys are their numbers."""
+    bench: Bench, corpus: Corpus, device: str = "cpu", precision: str = "fp32"
+) -> tuple[Times, float]:
+    """Time updates of 1, 2, 4, ... heads, and beside them matrix products.
+
+    Returns
+    -------
+    times : Times
+        The keys are the numbers of heads and, in float32 on a CPU, `PRODUCTS`.
+    share : float
+        Arithmetic of one head by that of the products.
+    """
     scale = bench.scale
     members = [
         sercorr_grid.Member(
@@ -82,5 +102,18 @@ def measure(
         # Members are at different updates here; the work does not depend on it.
         sercorr_grid.update_members(members[:count], batch, features)
 
-    cases = {count: timed(lambda count=count: update(count)) for count in scale.growth}
-    return Times(cases, rounds, f"grid, {precision} on {device}")
+    cases: dict[Any, Any] = {
+        count: timed(lambda count=count: update(count)) for count in scale.growth
+    }
+    (square,) = product_rates([(scale.matrix,) * 3], 2 * scale.matrix**3).values()
+    if (device, precision) == ("cpu", "fp32"):
+        cases[PRODUCTS] = timed(square[1])
+    clips = features.clips(batch)
+    operations = update_operations(
+        [clip.shape[1] for clip in clips],
+        len(clips[0]),
+        clips[0].shape[2],
+        scale.projection_size,
+    )
+    times = Times(cases, scale.rounds, f"grid, {precision} on {device}")
+    return times, sum(operations.values()) / square[0]

@@ -256,9 +256,10 @@ class _MeanAndCovariance(torch.autograd.Function):
     def backward(
         ctx, of_mean: torch.Tensor | None, of_covariance: torch.Tensor | None
     ) -> tuple[torch.Tensor | None, torch.Tensor | None]:
+        if of_mean is None and of_covariance is None:
+            return None, None
         centred, weights = ctx.saved_tensors
-        slope = torch.zeros_like(centred)
-        of_weights = torch.zeros_like(weights)
+        slope, of_weights = centred.new_zeros(()), torch.zeros_like(weights)
         if of_covariance is not None:
             both = of_covariance + of_covariance.transpose(1, 2)
             slope = torch.bmm(centred, both)  # (B, T, D)
