@@ -28,7 +28,7 @@ def run(bench: Bench) -> dict[str, Any]:
     counts = bench.scale.growth
     seconds, ratios, floors = {}, {}, {}
     for device, precision in kinds:
-        times, share = measure(bench, corpus, device, precision)
+        times, share = measure(bench, corpus, bench.scale.rounds, device, precision)
         for count in counts:
             name = f"{precision} on {device}, {count} heads"
             seconds[name] = times[count]
@@ -60,7 +60,11 @@ def run(bench: Bench) -> dict[str, Any]:
 
 
 def measure(
-    bench: Bench, corpus: Corpus, device: str = "cpu", precision: str = "fp32"
+    bench: Bench,
+    corpus: Corpus,
+    rounds: int,
+    device: str = "cpu",
+    precision: str = "fp32",
 ) -> tuple[Times, float]:
     """Time updates of 1, 2, 4, ... heads, and beside them matrix products.
 
@@ -115,5 +119,5 @@ def measure(
         clips[0].shape[2],
         scale.projection_size,
     )
-    times = Times(cases, scale.rounds, f"grid, {precision} on {device}")
+    times = Times(cases, rounds, f"grid, {precision} on {device}")
     return times, sum(operations.values()) / square[0]

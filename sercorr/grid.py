@@ -1,9 +1,8 @@
 """Many heads side by side on one stream of batches, each as if it were alone.
 
-Reading the features and averaging their layers is most of an update's cost that is
-not the head's own arithmetic; a grid pays it once for all heads. Every head has its
-own parameters, random state, optimiser, gradient clipping, checkpoints and files, and
-ends with exactly what ``train.py`` gives it with the same settings.
+Reading the features and converting them to float32 is done once for all heads. Every
+head has its own parameters, random state, optimiser, gradient clipping, checkpoints
+and files, and ends with exactly what ``train.py`` gives it with the same settings.
 """
 
 import contextlib

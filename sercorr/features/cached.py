@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import torch
 from speechbrain.dataio.dataset import DynamicItemDataset
+from torch.utils.data import get_worker_info
 from tqdm import tqdm
 
 from sercorr.data import Manifest, make_label_dataset
@@ -30,24 +31,33 @@ class FeatureBatch:
     target : torch.Tensor
         (B,), int64: their classes.
     packed : torch.Tensor or None
-        All layers in one row, clip after clip; one tensor is what passes from a
-        worker to the training process without being copied.
+        From a worker: all layers in one row, clip after clip; one tensor is what
+        passes to the training process without being copied.
     shapes : list of tuple
-        (L, T_i, D) a clip.
+        (L, T_i, D) a clip of ``packed``.
+    mapped : list of torch.Tensor
+        From the training process itself: (L, T_i, D) a clip, still to be read.
     """
 
     id: list[str]
     target: torch.Tensor
     packed: torch.Tensor | None = None
     shapes: Sequence[tuple[int, int, int]] = ()
+    mapped: Sequence[torch.Tensor] = ()
 
     def to(self, device: str | torch.device) -> "FeatureBatch":
         """Move the tensors to a device."""
-        packed = None if self.packed is None else self.packed.to(device)
-        return replace(self, target=self.target.to(device), packed=packed)
+        return replace(
+            self,
+            target=self.target.to(device),
+            packed=None if self.packed is None else self.packed.to(device),
+            mapped=[clip.to(device) for clip in self.mapped],
+        )
 
     def clips(self) -> list[torch.Tensor]:
-        """Views of the streamed layers, (L, T_i, D) a clip."""
+        """The streamed layers, (L, T_i, D) a clip."""
+        if self.packed is None:
+            return list(self.mapped)
         sizes = [layers * frames * size for layers, frames, size in self.shapes]
         pieces = self.packed.split(sizes)
         return [p.view(s) for p, s in zip(pieces, self.shapes, strict=True)]
@@ -109,12 +119,14 @@ class CachedFeatures:
         return dataset
 
     def collate(self, items: list[dict[str, Any]]) -> FeatureBatch:
-        """Put items together, the layers one after the other."""
+        """Put items together; in a worker, the layers one after the other."""
         identities = [item["id"] for item in items]
         targets = torch.tensor([item["target"] for item in items])
         if self.preloaded:
             return FeatureBatch(identities, targets)
         clips = [item["layers"] for item in items]
+        if get_worker_info() is None:
+            return FeatureBatch(identities, targets, mapped=clips)
         packed = torch.cat([clip.reshape(-1) for clip in clips])
         return FeatureBatch(
             identities, targets, packed, [tuple(c.shape) for c in clips]

@@ -8,6 +8,7 @@ CRC-32 over header and numbers finds every flipped bit.
 
 import dataclasses
 import json
+import os
 import struct
 import zlib
 from pathlib import Path
@@ -173,7 +174,13 @@ def read_header(path: Path) -> EntryHeader:
 
 
 def map_layers(path: Path) -> torch.Tensor:
-    """Map an entry's layers (L + 1, T, D) into memory; nothing is read yet."""
+    """Map an entry's layers (L + 1, T, D) into memory.
+
+    Nothing is read yet, but where the system can be told to, it begins to read ahead.
+    """
+    if hasattr(os, "posix_fadvise"):
+        with open(path, "rb") as file:
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_WILLNEED)
     with safe_open(path, framework="pt", device="cpu") as file:
         return file.get_tensor(TENSOR)
 
