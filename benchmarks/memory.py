@@ -86,6 +86,7 @@ def _train(
 ) -> tuple[float, float]:
     """Do what ``train.py`` does and look at this process's peak."""
     keep_freed_memory()
+    multiprocessing.set_start_method("fork", force=True)  # of its loaders, as there
     packages = mock.patch(  # listing them takes seconds and has no part in this
         "speechbrain.utils.logger.get_environment_description", return_value=""
     )
