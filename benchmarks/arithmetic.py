@@ -12,6 +12,7 @@ from transformers import PretrainedConfig
 from sercorr.lengths import conv_frames
 
 BILLION = 1e9
+PRODUCTS = "matrix products"
 
 
 def extraction_operations(config: PretrainedConfig, samples: int) -> dict[str, int]:
@@ -106,6 +107,12 @@ def product_rates(
             _products(n, k, m, repeats),
         )
     return cases
+
+
+def square_products(size: int) -> tuple[int, Callable[[], None]]:
+    """Make one product of square matrices: its operations, and a callable."""
+    (product,) = product_rates([(size,) * 3], 2 * size**3).values()
+    return product
 
 
 def _products(n: int, k: int, m: int, repeats: int) -> Callable[[], None]:

@@ -7,7 +7,12 @@ import torch
 import torch.nn.functional as F
 from torch.nn.utils.rnn import pad_sequence
 
-from benchmarks.arithmetic import BILLION, product_rates, update_operations
+from benchmarks.arithmetic import (
+    BILLION,
+    PRODUCTS,
+    square_products,
+    update_operations,
+)
 from benchmarks.common import Bench, Times, print_table, timed
 from benchmarks.corpus import Trainer
 from sercorr.functional import (
@@ -19,7 +24,7 @@ from sercorr.functional import (
 from sercorr.lengths import absolute_to_relative
 from sercorr.lobes.head import EmotionHead
 
-WHOLE, PRODUCTS = "update", "matrix products"
+WHOLE = "update"
 
 
 def break_down(bench: Bench, trainer: Trainer) -> dict[str, Any]:
@@ -41,7 +46,7 @@ def break_down(bench: Bench, trainer: Trainer) -> dict[str, Any]:
     clips = trainer.features.clips(batch)
     head = trainer.brain.raw_modules["head"].train()
     shape = bench.scale
-    (square,) = product_rates([(shape.matrix,) * 3], 2 * shape.matrix**3).values()
+    square = square_products(shape.matrix)
     cases = {
         **parts(head, clips),
         WHOLE: timed(trainer.update),

@@ -4,13 +4,11 @@ from typing import Any
 
 import torch
 
-from benchmarks.arithmetic import product_rates, update_operations
+from benchmarks.arithmetic import PRODUCTS, square_products, update_operations
 from benchmarks.common import NO_AMX, Bench, Times, has_amx, print_table, timed
 from benchmarks.corpus import Corpus
 from benchmarks.update import update_corpus
 from sercorr import grid as sercorr_grid
-
-PRODUCTS = "matrix products"
 
 
 def run(bench: Bench) -> dict[str, Any]:
@@ -109,7 +107,7 @@ def measure(
     cases: dict[Any, Any] = {
         count: timed(lambda count=count: update(count)) for count in scale.growth
     }
-    (square,) = product_rates([(scale.matrix,) * 3], 2 * scale.matrix**3).values()
+    square = square_products(scale.matrix)
     if (device, precision) == ("cpu", "fp32"):
         cases[PRODUCTS] = timed(square[1])
     clips = features.clips(batch)

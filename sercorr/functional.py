@@ -210,26 +210,28 @@ def weighted_moments(
         frames, weights = _at_least_float32(frames), _at_least_float32(weights)
         if second == "covariance":
             return _MeanAndCovariance.apply(frames, weights)
-        centred, mean = _centre(frames, weights)
+        shifted, shift, mean = _shift(frames, weights)
         if second == "none":
             return mean, None
+        centred = shifted - shift
         return mean, (weights.unsqueeze(-1) * centred * centred).sum(dim=1)
 
 
-def _centre(
+def _shift(
     frames: torch.Tensor, weights: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Subtract the weighted mean: (B, T, D), anything finite where the weight is 0.
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Take frames relative to each channel's first real one, 0 where the weight is 0.
 
-    The mean (B, D) is taken relative to each channel's first real frame: a constant
-    channel then centres to exactly 0, where a rounded mean would leave a residue that
-    the correlation blows up to anything in [-1, 1].
+    Returns them (B, T, D), their weighted mean (B, 1, D), and that of the frames
+    themselves (B, D). The difference of the first two is centred: exactly 0 for a
+    constant channel, where a rounded mean would leave a residue that the correlation
+    blows up to anything in [-1, 1].
     """
     first = weights.gt(0).float().argmax(dim=1)  # (B,)
     origin = frames.detach()[torch.arange(len(frames)), first].unsqueeze(1)
     shifted = (frames - origin).masked_fill_((weights == 0).unsqueeze(-1), 0.0)
     shift = torch.bmm(weights.unsqueeze(1), shifted)  # (B, 1, D)
-    return shifted - shift, (origin + shift).squeeze(1)
+    return shifted, shift, (origin + shift).squeeze(1)
 
 
 class _MeanAndCovariance(torch.autograd.Function):
@@ -245,7 +247,8 @@ class _MeanAndCovariance(torch.autograd.Function):
     def forward(
         ctx, frames: torch.Tensor, weights: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        centred, mean = _centre(frames, weights)
+        shifted, shift, mean = _shift(frames, weights)
+        centred = shifted - shift  # finite on padding, which is weighted by 0
         ctx.save_for_backward(centred, weights)
         ctx.set_materialize_grads(False)
         weighted = weights.unsqueeze(-1) * centred

@@ -145,7 +145,7 @@ class Extraction:
             layers, _ = self.upstream(padded.to(self.device), relative.to(self.device))
         return layers
 
-    def _convert(self, group: list[Clip], layers: torch.Tensor) -> list["_Converted"]:
+    def _convert(self, group: list[Clip], layers: torch.Tensor) -> list[_Converted]:
         """Convert (B, L + 1, T, D) to the stored precision, without waiting for it.
 
         This is for the thread that computes: another one would have torch start as
@@ -158,7 +158,7 @@ class Extraction:
             converted.append(_Converted(clip, own, stored, torch.aminmax(stored)))
         return converted
 
-    def _write(self, converted: list["_Converted"]) -> None:
+    def _write(self, converted: list[_Converted]) -> None:
         for entry in converted:
             if self._lacks(entry.clip):
                 entry.require_finite()
