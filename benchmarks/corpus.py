@@ -12,13 +12,13 @@ import soundfile
 import torch
 
 from sercorr import SAMPLE_RATE
-from sercorr.experiment import Fold
 from sercorr.features.plan import hash_files
 from sercorr.features.store import FeatureStore
 from sercorr.files import write_json
 from sercorr.lengths import conv_frames
 from sercorr.lobes.upstream import upstream_info
-from sercorr.settings import Settings, load_settings
+from sercorr.training.experiment import Fold
+from sercorr.training.settings import Settings, load_settings
 
 LABELS = ("neu", "hap", "ang", "sad")
 SETTINGS_FILE = (
@@ -152,7 +152,7 @@ def random_clips(
 
 
 class Trainer:
-    """A training as `sercorr.experiment.train_fold` starts it, update by update.
+    """A training as `sercorr.training.experiment.train_fold` starts it, update by update.
 
     Arguments
     ---------

@@ -24,14 +24,14 @@ from benchmarks.common import (
 )
 from benchmarks.corpus import Corpus, frames_of, make_corpus
 from sercorr import SAMPLE_RATE
-from sercorr.audio import read_audio
+from sercorr.data.audio import read_audio
 from sercorr.features.extraction import CPU_SECONDS, extract
 from sercorr.features.plan import hash_files, plan_groups
 from sercorr.features.store import FeatureStore
 from sercorr.lengths import absolute_to_relative
-from sercorr.lobes.frozen import FrozenUpstream
-from sercorr.lobes.ssl_model import normalise
 from sercorr.lobes.upstream import load_upstream
+from sercorr.lobes.upstream.frozen import FrozenUpstream
+from sercorr.lobes.upstream.ssl_model import normalise
 
 ROUNDS = 3
 MAX_SECONDS = CPU_SECONDS

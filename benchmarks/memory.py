@@ -11,8 +11,8 @@ from unittest import mock
 
 from benchmarks.common import Bench, clip_samples, print_table
 from benchmarks.corpus import Corpus, fill_cache, make_corpus
-from sercorr.experiment import train_fold
-from sercorr.memory import keep_freed_memory
+from sercorr.fast.memory import keep_freed_memory
+from sercorr.training.experiment import train_fold
 
 SERVER = multiprocessing.get_context("forkserver")
 """Fresh processes that have nothing but the imports in memory."""

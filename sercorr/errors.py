@@ -4,8 +4,6 @@ import logging
 import sys
 from collections.abc import Callable
 
-from sercorr.memory import keep_freed_memory
-
 
 class InputError(ValueError):
     """Input that a person can mend: a file, a setting, a folder.
@@ -27,15 +25,13 @@ def run_program(main: Callable[[], int | None]) -> None:
 
     Status 0 is success, 2 is bad input (`InputError`) or a file that the system
     refuses (`OSError`), 130 is an interruption from the keyboard. Anything else is
-    a defect and keeps its traceback (status 1). The process keeps freed memory, see
-    `keep_freed_memory`.
+    a defect and keeps its traceback (status 1).
 
     Arguments
     ---------
     main : callable
         Takes nothing; returns an exit status, or None for 0.
     """
-    keep_freed_memory()
     try:
         status = main()
     except InputError as error:

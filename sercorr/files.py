@@ -1,6 +1,7 @@
-"""Files that are either whole or absent: written to a temporary name, then renamed."""
+"""Files that are either whole or absent, and digests of what is in them."""
 
 import contextlib
+import hashlib
 import json
 import os
 import tempfile
@@ -131,6 +132,33 @@ def require_writable(folder: str | os.PathLike) -> Path:
             "choose another folder or change its permissions"
         ) from None
     return folder
+
+
+def json_digest(value: Any) -> str:
+    """Short SHA-256 of a JSON-able value, the same for the same content.
+
+    Example
+    -------
+    >>> json_digest({"a": 1, "b": 2}) == json_digest({"b": 2, "a": 1})
+    True
+    """
+    text = json.dumps(value, sort_keys=True, ensure_ascii=False)
+    return hashlib.sha256(text.encode("utf-8")).hexdigest()[:16]
+
+
+def file_digest(path: str | os.PathLike) -> str:
+    """SHA-256 of a file's bytes, in hexadecimal.
+
+    Raises
+    ------
+    InputError
+        The file cannot be read.
+    """
+    try:
+        with open(path, "rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
 
 
 def _umask() -> int:

@@ -55,7 +55,7 @@ def make_record(epoch: int, fold: int = 1) -> dict[str, float]:
 
 def make_run(folder: Path, folds=(1, 2, 3, 4, 5), n_layers: int = 5) -> None:
     """Write the files that a finished run leaves in its fold folders."""
-    from sercorr.results import write_fold
+    from sercorr.evaluation.results import write_fold
 
     for fold in folds:
         path = folder / f"fold_{fold}"
@@ -70,7 +70,7 @@ def make_run(folder: Path, folds=(1, 2, 3, 4, 5), n_layers: int = 5) -> None:
 
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).parents[1]))
-    from sercorr.results import write_results
+    from sercorr.evaluation.results import write_results
 
     with tempfile.TemporaryDirectory() as name:
         make_run(Path(name))

@@ -13,8 +13,8 @@ from unittest import mock
 
 import torch
 
-from sercorr.experiment import evaluate_fold, prepare, train_fold
-from sercorr.settings import Settings, load_settings
+from sercorr.training.experiment import evaluate_fold, prepare, train_fold
+from sercorr.training.settings import Settings, load_settings
 
 RECIPE = Path(__file__).parents[1] / "recipes" / "IEMOCAP" / "emotion_corr"
 SETTINGS_FILE = RECIPE / "hparams" / "train.yaml"

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from sercorr.audio import AudioInfo, read_audio, read_header
+from sercorr.data.audio import AudioInfo, read_audio, read_header
 from sercorr.errors import InputError
 
 

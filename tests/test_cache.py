@@ -14,7 +14,7 @@ from models import build_model
 from safetensors import safe_open
 from safetensors.torch import load_file
 
-from sercorr.__main__ import main
+from sercorr.cli import main
 from sercorr.errors import InputError
 from sercorr.features import store as store_module
 from sercorr.features.entry import HEADER_BYTES, EntryHeader
@@ -343,7 +343,7 @@ def test_audio_digest(tmp_path):
 def test_results_are_rewritten(tmp_path, capsys):
     from made_up_results import LABELS
 
-    from sercorr.results import write_fold
+    from sercorr.evaluation.results import write_fold
 
     probabilities = torch.eye(len(LABELS), dtype=torch.float64).numpy()
     ids = [f"clip{index}" for index in range(len(LABELS))]

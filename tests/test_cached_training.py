@@ -9,10 +9,10 @@ from releases import make_release
 from runs import quick_training
 
 from sercorr.errors import InputError
-from sercorr.experiment import Fold, evaluate_fold, prepare, train_fold
 from sercorr.features import cached
 from sercorr.features.cached import CachedFeatures, available_memory
-from sercorr.settings import Settings, load_settings
+from sercorr.training.experiment import Fold, evaluate_fold, prepare, train_fold
+from sercorr.training.settings import Settings, load_settings
 
 TRAIN_YAML = (
     Path(__file__).parents[1] / "recipes/IEMOCAP/emotion_corr/hparams/train.yaml"

@@ -7,7 +7,7 @@ import pytest
 import torch
 from speechbrain.utils.checkpoints import Checkpointer
 
-from sercorr.checkpoints import AtomicCheckpointer, best_first, is_scored
+from sercorr.training.checkpoints import AtomicCheckpointer, best_first, is_scored
 
 
 class Cut(BaseException):

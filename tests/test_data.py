@@ -9,7 +9,12 @@ import pytest
 import soundfile
 import torch
 
-from sercorr.data import make_dataset, make_label_dataset, read_manifest, read_splits
+from sercorr.data.manifests import (
+    make_dataset,
+    make_label_dataset,
+    read_manifest,
+    read_splits,
+)
 from sercorr.errors import InputError
 
 LABELS = ["neu", "hap", "ang", "sad"]

@@ -15,15 +15,15 @@ from caches import MAX_SECONDS, entries, fill, flip_bit, make_store, write_clips
 from models import FAMILIES, build_model
 from releases import make_release, read_manifests
 
-from sercorr.audio import read_audio
+from sercorr.data.audio import read_audio
 from sercorr.errors import InputError
 from sercorr.features import checks, extraction
 from sercorr.features.extraction import ensure_cached, extract
 from sercorr.features.plan import Share, hash_files, plan_groups
 from sercorr.features.store import FeatureStore
-from sercorr.lobes.fbank import FbankUpstream
 from sercorr.lobes.upstream import load_upstream, upstream_info
-from sercorr.settings import load_settings
+from sercorr.lobes.upstream.fbank import FbankUpstream
+from sercorr.training.settings import load_settings
 
 YAML = os.path.join(os.path.dirname(extract_features.__file__), "hparams/train.yaml")
 

@@ -10,10 +10,10 @@ from releases import make_release
 from runs import RECIPE, command_line, outcome, quick_training
 
 from sercorr.errors import InputError
-from sercorr.experiment import prepare, train_fold
 from sercorr.files import read_json
-from sercorr.folds import run_folds, split_folds
-from sercorr.settings import load_settings
+from sercorr.training.experiment import prepare, train_fold
+from sercorr.training.folds import run_folds, split_folds
+from sercorr.training.settings import load_settings
 
 SCRIPT = RECIPE / "train.py"
 SHORT = {"number_of_epochs": 1, "updates_per_epoch": 2}

@@ -13,13 +13,13 @@ import pytest
 from releases import make_release
 from runs import quick_training, script_command, script_environment
 
-from sercorr import grid as grid_module
-from sercorr.brain import EmotionBrain
 from sercorr.errors import InputError
-from sercorr.experiment import prepare, train_fold
-from sercorr.grid import read_grid, run_grid
 from sercorr.lobes import EmotionHead
-from sercorr.settings import load_settings
+from sercorr.training import grid as grid_module
+from sercorr.training.brain import EmotionBrain
+from sercorr.training.experiment import prepare, train_fold
+from sercorr.training.grid import read_grid, run_grid
+from sercorr.training.settings import load_settings
 
 TRAIN_YAML = "recipes/IEMOCAP/emotion_corr/hparams/train.yaml"
 FILES = ("head.safetensors", "predictions.csv", "metrics.json", "layer_weights.json")

@@ -7,11 +7,11 @@ import sys
 
 import pytest
 
-from sercorr.memory import keep_freed_memory
+from sercorr.fast.memory import keep_freed_memory
 
 SCRIPT = """
 import resource, sys, torch
-from sercorr.memory import keep_freed_memory
+from sercorr.fast.memory import keep_freed_memory
 
 print(keep_freed_memory() if "keep" in sys.argv else None)
 

@@ -5,7 +5,7 @@ import random
 import pytest
 from sklearn.metrics import balanced_accuracy_score, f1_score
 
-from sercorr.metrics import class_recalls, classification_metrics
+from sercorr.evaluation.metrics import class_recalls, classification_metrics
 
 LABELS = ["neu", "hap", "ang", "sad"]
 

@@ -8,7 +8,7 @@ import torch
 from models import FAMILIES
 from torch import nn
 
-from sercorr.lobes.packed_linear import PackedLinear, pack_linear_layers
+from sercorr.fast.packed_linear import PackedLinear, pack_linear_layers
 from sercorr.lobes.upstream import load_upstream
 
 pytestmark = pytest.mark.skipif(

@@ -7,7 +7,7 @@ from matplotlib import _pylab_helpers, image
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
-from sercorr.plots import plot_confusion, plot_history, plot_layer_weights
+from sercorr.reporting.plots import plot_confusion, plot_history, plot_layer_weights
 
 CONFUSION = [[50, 3, 4, 5], [6, 70, 8, 9], [10, 11, 80, 13], [0, 0, 0, 0]]
 

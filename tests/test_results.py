@@ -13,17 +13,17 @@ from made_up_results import make_run as make_run_in
 
 from sercorr import files, results
 from sercorr.errors import InputError
-from sercorr.history import KEYS, best_record, read_history, record_epoch
-from sercorr.metrics import classification_metrics
-from sercorr.paper import paper_result
-from sercorr.report import missing_folds
-from sercorr.results import (
+from sercorr.evaluation.history import KEYS, best_record, read_history, record_epoch
+from sercorr.evaluation.metrics import classification_metrics
+from sercorr.evaluation.results import (
     format_table,
     read_folds,
     summarise,
     write_fold,
     write_results,
 )
+from sercorr.reporting.paper import paper_result
+from sercorr.reporting.tables import missing_folds
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 from collections import Counter
 
-from sercorr.sampling import UpdateSampler
+from sercorr.data.sampling import UpdateSampler
 
 
 def make(n_items: int = 10, batch_size: int = 4, seed: int = 3) -> UpdateSampler:

@@ -6,7 +6,7 @@ import pytest
 from runs import SETTINGS_FILE, make_settings
 
 from sercorr.errors import InputError
-from sercorr.settings import load_settings
+from sercorr.training.settings import load_settings
 
 NEEDED = [str(SETTINGS_FILE), "--data_folder", "corpus"]
 

@@ -24,14 +24,14 @@ from runs import (
     train,
 )
 
-import sercorr.brain
-import sercorr.data
-from sercorr.brain import EmotionBrain
-from sercorr.checkpoints import AtomicCheckpointer
-from sercorr.experiment import Fold
-from sercorr.lobes.fbank import FbankUpstream
-from sercorr.lobes.ssl_model import SSLUpstream
+import sercorr.data.manifests
+import sercorr.training.brain
 from sercorr.lobes.upstream import load_upstream
+from sercorr.lobes.upstream.fbank import FbankUpstream
+from sercorr.lobes.upstream.ssl_model import SSLUpstream
+from sercorr.training.brain import EmotionBrain
+from sercorr.training.checkpoints import AtomicCheckpointer
+from sercorr.training.experiment import Fold
 
 LEARNING = {
     "number_of_epochs": 6,
@@ -302,12 +302,12 @@ def test_checkpoints_hold_the_head_alone(release, tiny_models, tmp_path):
 
 def script_scores(patch, scores: list[float]) -> None:
     """Let the validations after each epoch find these accuracies."""
-    original, left = sercorr.brain.classification_metrics, iter(scores)
+    original, left = sercorr.training.brain.classification_metrics, iter(scores)
 
     def scripted(truth, predicted, labels):
         return {**original(truth, predicted, labels), "wa": next(left)}
 
-    patch.setattr(sercorr.brain, "classification_metrics", scripted)
+    patch.setattr(sercorr.training.brain, "classification_metrics", scripted)
 
 
 @pytest.mark.parametrize(
@@ -344,13 +344,13 @@ def test_the_best_epoch_is_tested_the_earliest_of_equals(
 
 def test_the_test_set_is_opened_once_and_last(release, tmp_path, monkeypatch):
     read = []
-    original = sercorr.data.read_audio
+    original = sercorr.data.manifests.read_audio
 
     def noted(path):
         read.append(Path(path).stem)
         return original(path)
 
-    monkeypatch.setattr(sercorr.data, "read_audio", noted)
+    monkeypatch.setattr(sercorr.data.manifests, "read_audio", noted)
     train(release, tmp_path)
     lists = tmp_path / "manifests" / "fold_1"
     test, valid = (

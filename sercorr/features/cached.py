@@ -10,7 +10,7 @@ from speechbrain.dataio.dataset import DynamicItemDataset
 from torch.utils.data import get_worker_info
 from tqdm import tqdm
 
-from sercorr.data import Manifest, make_label_dataset
+from sercorr.data.manifests import Manifest, make_label_dataset
 from sercorr.errors import InputError
 from sercorr.features.extraction import CachedClips
 

@@ -10,7 +10,7 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 from sercorr.errors import InputError
 from sercorr.features.plan import Clip, seconds_of
 from sercorr.features.store import CorruptEntryError, FeatureStore, MissingEntryError
-from sercorr.lobes.frozen import FrozenUpstream
+from sercorr.lobes.upstream.frozen import FrozenUpstream
 
 logger = logging.getLogger(__name__)
 

@@ -8,16 +8,16 @@ from pathlib import Path
 import torch
 from speechbrain.utils.distributed import infer_device
 
-from sercorr.data import SPLITS, read_manifest
+from sercorr.data.manifests import SPLITS, read_manifest
 from sercorr.errors import InputError
 from sercorr.features.checks import find_missing, require_space
 from sercorr.features.plan import Share, hash_files, plan_groups, rotate
 from sercorr.features.store import FeatureStore
 from sercorr.features.work import Extraction
 from sercorr.files import require_writable
-from sercorr.lobes.frozen import FrozenUpstream, UpstreamInfo
 from sercorr.lobes.upstream import load_upstream
-from sercorr.settings import Settings
+from sercorr.lobes.upstream.frozen import FrozenUpstream, UpstreamInfo
+from sercorr.training.settings import Settings
 
 CPU_SECONDS = 0.0
 """Most audio at once on a CPU: each clip alone, which is the fastest there. One clip

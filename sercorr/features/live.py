@@ -8,7 +8,7 @@ from speechbrain.dataio.batch import PaddedBatch
 from speechbrain.dataio.dataset import DynamicItemDataset
 
 from sercorr import SAMPLE_RATE
-from sercorr.data import Manifest, make_dataset
+from sercorr.data.manifests import Manifest, make_dataset
 from sercorr.lengths import absolute_to_relative, relative_to_absolute
 
 

@@ -17,7 +17,7 @@ from typing import NamedTuple
 from tqdm import tqdm
 
 from sercorr import SAMPLE_RATE
-from sercorr.audio import read_header, require_one_frame
+from sercorr.data.audio import read_header, require_one_frame
 from sercorr.features.live import length_groups
 from sercorr.features.store import audio_digest
 

@@ -7,15 +7,14 @@ from typing import Any
 import torch
 
 from sercorr.errors import InputError
-from sercorr.files import read_json, write_json
-from sercorr.lobes.frozen import UpstreamInfo
-from sercorr.settings import digest
+from sercorr.files import json_digest, read_json, write_json
+from sercorr.lobes.upstream.frozen import UpstreamInfo
 
 FORMAT = 1
 """Raised when entries are laid out otherwise."""
 
 AUDIO_VERSION = 1
-"""Raised when `sercorr.audio.read_audio` gives other samples for the same file."""
+"""Raised when `sercorr.data.audio.read_audio` gives other samples for the same file."""
 
 DTYPES = {
     "float16": torch.float16,
@@ -109,7 +108,7 @@ class Signature:
     @property
     def digest(self) -> str:
         """Sixteen hexadecimal digits over the content."""
-        return digest(self.content)
+        return json_digest(self.content)
 
     @property
     def name(self) -> str:

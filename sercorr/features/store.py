@@ -30,7 +30,7 @@ from sercorr.features.entry import (
 from sercorr.features.signature import DTYPES, Signature
 from sercorr.features.temporary import locked_temporary
 from sercorr.files import make_folder
-from sercorr.lobes.frozen import UpstreamInfo
+from sercorr.lobes.upstream.frozen import UpstreamInfo
 
 ENTRIES = "entries"
 SUFFIX = ".safetensors"

@@ -10,12 +10,12 @@ from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from sercorr import SAMPLE_RATE
-from sercorr.audio import read_audio
+from sercorr.data.audio import read_audio
 from sercorr.errors import InputError
 from sercorr.features.plan import Clip
 from sercorr.features.store import FeatureStore, audio_digest
 from sercorr.lengths import absolute_to_relative
-from sercorr.lobes.frozen import FrozenUpstream
+from sercorr.lobes.upstream.frozen import FrozenUpstream
 
 _BAR = "{desc} {percentage:3.0f}%|{bar}| [{elapsed}, {remaining} left]"
 

@@ -11,9 +11,9 @@ import sys
 from pathlib import Path
 
 from sercorr.errors import run_program
-from sercorr.experiment import evaluate_fold, prepare
-from sercorr.folds import report_folds
-from sercorr.settings import load_settings
+from sercorr.training.experiment import evaluate_fold, prepare
+from sercorr.training.folds import report_folds
+from sercorr.training.settings import load_settings
 
 
 def main() -> int:

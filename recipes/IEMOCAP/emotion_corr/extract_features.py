@@ -12,10 +12,10 @@ among N processes, one a GPU.
 import sys
 
 from sercorr.errors import InputError, run_program
-from sercorr.experiment import prepare
 from sercorr.features.extraction import clips_of_folds, ensure_cached
 from sercorr.lobes.upstream import upstream_info
-from sercorr.settings import load_settings
+from sercorr.training.experiment import prepare
+from sercorr.training.settings import load_settings
 
 
 def main() -> None:

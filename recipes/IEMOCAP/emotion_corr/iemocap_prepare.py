@@ -25,7 +25,7 @@ from iemocap_labels import LABELS, SESSIONS, Labels, Turn, read_labels
 from tqdm import tqdm
 
 from sercorr import SAMPLE_RATE, __version__
-from sercorr.audio import AudioInfo, read_header, require_one_frame
+from sercorr.data.audio import AudioInfo, read_header, require_one_frame
 from sercorr.errors import InputError, run_program
 from sercorr.files import atomic_path, read_json, require_writable, write_text
 

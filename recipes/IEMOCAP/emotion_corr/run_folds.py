@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 from sercorr.errors import run_program
-from sercorr.folds import run_folds
+from sercorr.training.folds import run_folds
 
 if __name__ == "__main__":
     run_program(lambda: run_folds(Path(__file__).with_name("train.py"), sys.argv[1:]))

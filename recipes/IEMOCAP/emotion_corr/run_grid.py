@@ -12,7 +12,7 @@ added to the file later. ``--fold 2`` or ``--folds 1,3`` runs some folds only.
 import argparse
 
 from sercorr.errors import InputError, run_program
-from sercorr.grid import run_grid
+from sercorr.training.grid import run_grid
 
 
 def main() -> int:

@@ -11,8 +11,8 @@ where it stopped when the same command is given again.
 import sys
 
 from sercorr.errors import run_program
-from sercorr.experiment import prepare, train_fold
-from sercorr.settings import load_settings
+from sercorr.training.experiment import prepare, train_fold
+from sercorr.training.settings import load_settings
 
 
 def main() -> None:

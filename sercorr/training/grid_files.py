@@ -7,10 +7,10 @@ from typing import Any
 import ruamel.yaml
 
 from sercorr.errors import InputError
+from sercorr.evaluation.results import write_results
 from sercorr.files import write_json, write_text
-from sercorr.plots import plot_scores
-from sercorr.results import write_results
-from sercorr.settings import Settings
+from sercorr.reporting.plots import plot_scores
+from sercorr.training.settings import Settings
 
 SHARED = frozenset(
     {

@@ -24,11 +24,11 @@ from typing import Any
 import numpy as np
 
 from sercorr.errors import InputError
+from sercorr.evaluation.history import read_history
+from sercorr.evaluation.metrics import RATES, classification_metrics
 from sercorr.files import atomic_path, read_json, write_json, write_text
-from sercorr.history import read_history
-from sercorr.metrics import RATES, classification_metrics
-from sercorr.plots import plot_confusion, plot_history, plot_layer_weights
-from sercorr.report import format_markdown, format_table, pool_confusion
+from sercorr.reporting.plots import plot_confusion, plot_history, plot_layer_weights
+from sercorr.reporting.tables import format_markdown, format_table, pool_confusion
 
 __all__ = ["format_table", "read_folds", "summarise", "write_fold", "write_results"]
 

@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sercorr.metrics import RATES, class_recalls
-from sercorr.paper import PaperResult, paper_result
+from sercorr.evaluation.metrics import RATES, class_recalls
+from sercorr.reporting.paper import PaperResult, paper_result
 
 _HEADER = ("fold", "n", "WA %", "UA %", "macro F1 %")
 _LEGEND = (
@@ -24,7 +24,7 @@ def format_table(
     Arguments
     ---------
     results : mapping
-        What `sercorr.results.summarise` gives.
+        What `sercorr.evaluation.results.summarise` gives.
     settings : mapping or None
         The run's settings; with them the paper's number is shown, where there is one
         and all folds are there.

@@ -10,12 +10,12 @@ import torch.nn.functional as F
 from speechbrain.dataio.batch import PaddedBatch
 from tqdm import tqdm
 
-from sercorr.checkpoints import AtomicCheckpointer, best_first, is_scored
+from sercorr.data.sampling import UpdateSampler, update_seed
 from sercorr.errors import InputError
+from sercorr.evaluation.history import record_epoch
+from sercorr.evaluation.metrics import classification_metrics
 from sercorr.features.live import FeatureSource
-from sercorr.history import record_epoch
-from sercorr.metrics import classification_metrics
-from sercorr.sampling import UpdateSampler, update_seed
+from sercorr.training.checkpoints import AtomicCheckpointer, best_first, is_scored
 
 
 class Outcome(NamedTuple):

@@ -7,7 +7,7 @@ from typing import Any
 
 from speechbrain.dataio.dataset import DynamicItemDataset
 
-from sercorr.audio import read_audio
+from sercorr.data.audio import read_audio
 from sercorr.errors import InputError
 
 SPLITS = ("train", "valid", "test")

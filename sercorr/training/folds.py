@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sercorr.errors import InputError
-from sercorr.experiment import Fold, prepare
+from sercorr.evaluation.results import format_table, write_results
 from sercorr.files import require_writable
-from sercorr.results import format_table, write_results
-from sercorr.settings import Settings, load_settings
+from sercorr.training.experiment import Fold, prepare
+from sercorr.training.settings import Settings, load_settings
 
 
 def split_folds(arguments: Sequence[str]) -> tuple[list[int] | None, list[str]]:

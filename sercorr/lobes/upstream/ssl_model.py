@@ -14,9 +14,9 @@ import torch
 from torch import nn
 
 from sercorr.lengths import conv_frames, count_mask
-from sercorr.lobes.frozen import FrozenUpstream
-from sercorr.lobes.model_files import ModelFiles
-from sercorr.lobes.model_loading import load_model, read_model_info
+from sercorr.lobes.upstream.frozen import FrozenUpstream
+from sercorr.lobes.upstream.model_files import ModelFiles
+from sercorr.lobes.upstream.model_loading import load_model, read_model_info
 
 
 def normalise(wavs: torch.Tensor, samples: list[int]) -> torch.Tensor:

@@ -14,8 +14,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator
 
+from sercorr.evaluation.history import Record, best_record
 from sercorr.files import atomic_path
-from sercorr.history import Record, best_record
 
 _DPI = 150
 _WIDTH = 8.0  # inches
@@ -148,14 +148,14 @@ def plot_history(
 ) -> None:
     """Draw losses and validation rates over the updates, one line a fold.
 
-    A star marks each fold's best epoch (`sercorr.history.best_record`), the one that
+    A star marks each fold's best epoch (`sercorr.evaluation.history.best_record`), the one that
     is tested. The two losses share a scale, and so do the two rates. Where no fold
     has more than one epoch, the folds stand side by side.
 
     Arguments
     ---------
     histories : mapping
-        Name of the fold -> its records, as `sercorr.history.read_history` gives.
+        Name of the fold -> its records, as `sercorr.evaluation.history.read_history` gives.
     path : path
         The PNG file.
 

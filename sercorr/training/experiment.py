@@ -16,10 +16,10 @@ from speechbrain.utils.train_logger import (
 from torch.utils.data import DataLoader
 
 from sercorr import __version__
-from sercorr.brain import EmotionBrain
-from sercorr.checkpoints import AtomicCheckpointer
-from sercorr.data import Manifest, read_splits
+from sercorr.data.manifests import Manifest, read_splits
+from sercorr.data.sampling import UpdateSampler
 from sercorr.errors import InputError
+from sercorr.evaluation.results import write_fold
 from sercorr.features.cached import CachedFeatures
 from sercorr.features.extraction import clips_of_folds, ensure_cached
 from sercorr.features.live import FeatureSource, LiveFeatures
@@ -32,10 +32,10 @@ from sercorr.files import (
 )
 from sercorr.lobes.head import EmotionHead
 from sercorr.lobes.upstream import load_upstream, upstream_info
-from sercorr.results import write_fold
-from sercorr.run_record import file_digest, library_versions, require_same_run
-from sercorr.sampling import UpdateSampler
-from sercorr.settings import Settings
+from sercorr.training.brain import EmotionBrain
+from sercorr.training.checkpoints import AtomicCheckpointer
+from sercorr.training.run import file_digest, library_versions, require_same_run
+from sercorr.training.settings import Settings
 
 
 class Fold:

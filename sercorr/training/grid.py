@@ -16,14 +16,14 @@ import torch
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from sercorr.brain import EmotionBrain
 from sercorr.errors import InputError
-from sercorr.experiment import Fold, prepare, start_log
 from sercorr.features.live import FeatureSource
-from sercorr.folds import settings_of_folds
-from sercorr.grid_files import read_grid, report_grid
 from sercorr.lobes.head import longest_first, project_clips
-from sercorr.settings import Settings, digest, load_settings
+from sercorr.training.brain import EmotionBrain
+from sercorr.training.experiment import Fold, prepare, start_log
+from sercorr.training.folds import settings_of_folds
+from sercorr.training.grid_files import read_grid, report_grid
+from sercorr.training.settings import Settings, digest, load_settings
 
 
 class Member:

@@ -16,7 +16,7 @@ from hyperpyyaml import load_hyperpyyaml
 from speechbrain.utils.run_opts import RunOptions
 
 from sercorr.errors import InputError
-from sercorr.setting_checks import check_settings
+from sercorr.training.setting_checks import check_settings
 
 HOUSEKEEPING = frozenset(
     {

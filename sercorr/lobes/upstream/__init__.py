@@ -6,11 +6,11 @@
 import os
 
 from sercorr.errors import InputError
-from sercorr.lobes.fbank import FbankUpstream, fbank_info
-from sercorr.lobes.frozen import FrozenUpstream, UpstreamInfo
-from sercorr.lobes.model_files import find_model
-from sercorr.lobes.model_loading import read_model_info
-from sercorr.lobes.ssl_model import SSLUpstream
+from sercorr.lobes.upstream.fbank import FbankUpstream, fbank_info
+from sercorr.lobes.upstream.frozen import FrozenUpstream, UpstreamInfo
+from sercorr.lobes.upstream.model_files import find_model
+from sercorr.lobes.upstream.model_loading import read_model_info
+from sercorr.lobes.upstream.ssl_model import SSLUpstream
 
 __all__ = [
     "FbankUpstream",

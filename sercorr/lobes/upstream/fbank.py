@@ -8,7 +8,7 @@ from speechbrain.lobes.features import Fbank
 
 from sercorr import SAMPLE_RATE
 from sercorr.lengths import count_mask
-from sercorr.lobes.frozen import FrozenUpstream, UpstreamInfo
+from sercorr.lobes.upstream.frozen import FrozenUpstream, UpstreamInfo
 
 SETTINGS = {
     "code_version": 1,

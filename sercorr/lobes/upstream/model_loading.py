@@ -18,10 +18,10 @@ from transformers import AutoConfig, AutoModel, PretrainedConfig
 
 from sercorr import SAMPLE_RATE
 from sercorr.errors import InputError
-from sercorr.lobes.frozen import UpstreamInfo
-from sercorr.lobes.model_files import ModelFiles, quiet_transformers
-from sercorr.lobes.packed_linear import pack_linear_layers
-from sercorr.lobes.wavlm_attention import use_fused_attention
+from sercorr.fast.packed_linear import pack_linear_layers
+from sercorr.fast.wavlm_attention import use_fused_attention
+from sercorr.lobes.upstream.frozen import UpstreamInfo
+from sercorr.lobes.upstream.model_files import ModelFiles, quiet_transformers
 
 logger = logging.getLogger(__name__)
 
