@@ -3,11 +3,10 @@
 
 SHELL := /bin/sh
 VENV ?= .venv
-RECIPE := recipes/IEMOCAP/emotion_corr
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 REQUIREMENTS := requirements.txt requirements-dev.txt pyproject.toml
-SUPPORTED := import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))
+SUPPORTED := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
 export PYTHON
 
 .DEFAULT_GOAL := help
@@ -17,39 +16,42 @@ export PYTHON
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' \
 		$(firstword $(MAKEFILE_LIST))
-	@echo "Options: ARGS='-k pooling' for pytest; for a new environment,"
-	@echo "PYTHON=python3.12 (one of 3.10 to 3.12) and VENV=.venv"
+	@echo "Options: ARGS='-k pooling' for test, ARGS='--only head' for bench; for a new"
+	@echo "environment, PYTHON=python3.12 (one of 3.11 to 3.13) and VENV=.venv"
 
 install: $(STAMP) ## Make the environment and install everything into it
 
 demo: $(STAMP) ## Five folds on synthetic speech: no data, no download of models
-	$(BIN)/python $(RECIPE)/make_demo_corpus.py demo/corpus
-	$(BIN)/python $(RECIPE)/run_folds.py $(RECIPE)/hparams/demo.yaml \
+	$(BIN)/python recipes/demo/make_demo_corpus.py demo/corpus
+	$(BIN)/python recipes/IEMOCAP/emotion_corr/run_folds.py \
+		recipes/demo/hparams/demo.yaml \
 		--data_folder demo/corpus --output_folder demo/results
 
 test: $(STAMP) ## Run the tests and the examples in the documentation
 	$(BIN)/python -m pytest $(ARGS)
 
-lint: $(STAMP) ## Check format and style
+lint: $(STAMP) ## Check format, style, spelling and types
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
+	$(BIN)/codespell
+	$(BIN)/mypy
 
 format: $(STAMP) ## Format the code and mend what the linter can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
 bench: $(STAMP) ## Measure speed and memory
-	$(BIN)/python -m benchmarks
+	$(BIN)/python -m benchmarks $(ARGS)
 
 clean: ## Remove the environment, the demo and the caches
-	rm -rf $(VENV) demo build .pytest_cache .ruff_cache *.egg-info
+	rm -rf $(VENV) demo build dist .pytest_cache .ruff_cache .mypy_cache *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The stamp is written last, so an interrupted installation starts again from nothing.
 # A command named python3.x may exist and fail (pyenv's do): each is run, not looked up.
 $(STAMP): $(REQUIREMENTS)
 	@if [ -e $@ ]; then rm -f $@; exit 0; fi; \
-	candidates=$${PYTHON:-python3.12 python3.11 python3.10 python3}; \
+	candidates=$${PYTHON:-python3.13 python3.12 python3.11 python3}; \
 	python=''; \
 	for candidate in $$candidates; do \
 		if "$$candidate" -c '$(SUPPORTED)' >/dev/null 2>&1; then \
@@ -57,8 +59,8 @@ $(STAMP): $(REQUIREMENTS)
 		fi; \
 	done; \
 	if [ -z "$$python" ]; then \
-		echo "error: no Python from 3.10 to 3.12 runs here (tried: $$candidates);" \
-			"install one, or name it: make PYTHON=/path/to/python3.12 ..." >&2; \
+		echo "error: no Python from 3.11 to 3.13 runs here (tried: $$candidates);" \
+			"install one, or name it: make PYTHON=/path/to/python3.13 ..." >&2; \
 		exit 2; \
 	fi; \
 	if ! "$$python" -c 'import ensurepip, venv' >/dev/null 2>&1; then \

@@ -9,9 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+import torch
+from speechbrain.dataio.dataset import DynamicItemDataset
+from torch.utils.data import DataLoader
 
-from sercorr.features.extraction import CachedClips, extract
-from sercorr.features.store import ENTRIES, FeatureStore
+from sercorr.features.extraction import StoredClips
+from sercorr.features.store import FeatureStore
 from sercorr.lobes.upstream import load_upstream, upstream_info
 
 MAX_SECONDS = 2.5
@@ -20,7 +23,7 @@ MAX_SECONDS = 2.5
 SERVER = multiprocessing.get_context("forkserver")
 """Processes that start quickly and share no threads with this one."""
 SERVER.set_forkserver_preload(
-    ["sercorr.features.extraction", "transformers.models.hubert.modeling_hubert"]
+    ["sercorr.features.sources", "transformers.models.hubert.modeling_hubert"]
 )
 
 
@@ -38,34 +41,76 @@ def write_clips(folder: Path, number: int, seed: int = 0) -> dict[str, Path]:
     return wavs
 
 
+class Watched:
+    """An upstream in the place of a lazy one, which notes what is asked of it.
+
+    Arguments
+    ---------
+    source : path
+        A model's folder, or ``fbank``.
+    before : callable or None
+        Called with the number of the call before each group is computed.
+    """
+
+    def __init__(self, source, before=None):
+        self.upstream = load_upstream(str(source))
+        self.info, self.frames = self.upstream.info, self.upstream.frames
+        self.loads, self.groups = 0, []
+
+        def watch(_module, inputs):
+            self.groups.append(len(inputs[0]))
+            if before is not None:
+                before(len(self.groups))
+
+        self.upstream.register_forward_pre_hook(watch)
+
+    def load(self, device="cpu"):
+        """Give the upstream."""
+        self.loads += 1
+        return self.upstream.to(device)
+
+
 def make_store(cache: Path, source="fbank", dtype="float16") -> FeatureStore:
     """Make the store of an upstream."""
     return FeatureStore(cache, upstream_info(str(source)), dtype)
 
 
 def fill(
-    cache: Path, wavs: dict[str, Path], source="fbank", dtype="float16", **options
-) -> CachedClips:
-    """Extract all clips without progress bars."""
-    store = make_store(cache, source, dtype)
+    cache: Path,
+    wavs: dict[str, Path],
+    source="fbank",
+    dtype="float16",
+    *,
+    verify: bool = False,
+    **options,
+) -> StoredClips:
+    """Extract all clips in groups, without progress bars.
+
+    ``source`` names an upstream, or is one.
+    """
+    upstream = source if hasattr(source, "load") else load_upstream(str(source))
     options = {"max_seconds": MAX_SECONDS, "progress": False, **options}
-    return extract(lambda: load_upstream(str(source)), store, wavs, **options)
+    stored = StoredClips(upstream, wavs, cache, dtype, **options)
+    stored.fill(verify)
+    return stored
 
 
 def entries(store: FeatureStore) -> dict[str, bytes]:
-    """Return all files of a store, also temporary ones, by name."""
+    """Return all entries of a store, also temporary ones, by name."""
     return {
         path.name: path.read_bytes()
-        for path in (store.folder / ENTRIES).rglob("*")
+        for path in (store.folder / "entries").rglob("*")
         if path.is_file()
     }
 
 
 def flip_bit(path: Path, bit: int) -> None:
     """Flip one bit of a file."""
-    raw = bytearray(path.read_bytes())
-    raw[bit // 8] ^= 1 << bit % 8
-    path.write_bytes(raw)
+    with open(path, "r+b") as file:
+        file.seek(bit // 8)
+        byte = file.read(1)[0] ^ 1 << bit % 8
+        file.seek(bit // 8)
+        file.write(bytes([byte]))
 
 
 @contextlib.contextmanager
@@ -89,3 +134,20 @@ def remount(folder: Path, options: str) -> None:
     """Change a mounted disk: its size, or ``ro`` for reading only."""
     command = ["mount", "-o", f"remount,{options}", str(folder)]
     subprocess.run(command, check=True)
+
+
+def read_batches(
+    features, wavs: dict[str, Path], workers: int = 0, size: int = 4
+) -> dict[str, list[torch.Tensor]]:
+    """Read clips once through a dataset and a loader: id -> its layers."""
+    dataset = DynamicItemDataset(
+        {key: {"wav": str(path), "target": 1} for key, path in wavs.items()}
+    )
+    features.add_to(dataset)
+    dataset.set_output_keys(["id", features.item, "target"])
+    loader = DataLoader(dataset, size, collate_fn=features.collate, num_workers=workers)
+    found: dict[str, list[torch.Tensor]] = {}
+    for batch in loader:
+        for key, clip in zip(batch.id, features.clips(batch.to("cpu")), strict=True):
+            found.setdefault(key, []).append(clip)
+    return found

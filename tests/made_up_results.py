@@ -1,4 +1,4 @@
-"""A small made-up cross-validation, and the page that it gives.
+"""Small made-up cross-validations, and the page that one gives.
 
 ``python tests/made_up_results.py`` writes tests/assets/results.md again: look at
 the difference before keeping it.
@@ -8,25 +8,61 @@ import json
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 GOLDEN = Path(__file__).parent / "assets" / "results.md"
 LABELS = ["neu", "hap", "ang", "sad"]
 SETTINGS = {
-    "upstream_source": "microsoft/wavlm-large",
+    "corpus": {
+        "tag": "!apply:iemocap_prepare.read_iemocap",
+        "value": {"data_folder": "!ref <data_folder>"},
+    },
+    "labels": LABELS,
+    "seed": 1,
+    "upstream": {
+        "tag": "!new:sercorr.lobes.Upstream",
+        "value": {"source": "!ref <upstream_source>"},
+    },
     "pooling": "attentive_corr",
     "n_heads": 16,
+    "projection_size": 256,
     "channel_dropout": 0.25,
     "label_smoothing": 0.25,
-    "projection_size": 256,
-    "seed": 1,
+    "number_of_epochs": 30,
+    "lr": 0.0001,
+    "max_grad_norm": 1.0,
+    "pooling_layer": {
+        "tag": "!apply:sercorr.lobes.make_pooling",
+        "value": {
+            "name": "!ref <pooling>",
+            "input_size": "!ref <projection_size>",
+            "n_heads": "!ref <n_heads>",
+        },
+    },
+    "head": {
+        "tag": "!new:sercorr.lobes.EmotionHead",
+        "value": {
+            "num_layers": "!ref <upstream.num_layers>",
+            "pooling": "!ref <pooling_layer>",
+            "channel_dropout": "!ref <channel_dropout>",
+        },
+    },
+    "modules": {"head": "!ref <head>"},
+    "loss": {
+        "tag": "!name:torch.nn.functional.cross_entropy",
+        "value": {"label_smoothing": "!ref <label_smoothing>"},
+    },
+    "opt_class": {"tag": "!name:torch.optim.Adam", "value": {"lr": "!ref <lr>"}},
+    "lr_annealing": None,
+    "brain_class": "!name:sercorr.training.EmotionBrain",
 }
 
 
-def make_predictions(fold: int) -> tuple[list[str], list[str], np.ndarray]:
+def make_predictions(fold: int, seed: int = 0) -> tuple[list[str], list[str], Any]:
     """Ids, truth and probabilities of a fold; fold 4 has no sad utterance."""
-    generator = np.random.default_rng(fold)
+    generator = np.random.default_rng(fold + 100 * seed)
     truth = [
         LABELS[index] for index in generator.integers(0, 3 if fold == 4 else 4, 40)
     ]
@@ -37,6 +73,14 @@ def make_predictions(fold: int) -> tuple[list[str], list[str], np.ndarray]:
         f"Ses0{fold}F_impro{number:02d}_F000" for number in generator.permutation(40)
     ]
     return ids, truth, probabilities
+
+
+def make_clips(ids: list[str]) -> dict[str, dict[str, str]]:
+    """What a test manifest says of each clip."""
+    return {
+        id_: {"speaker": id_[:6], "file": f"{{data_root}}/{id_}.wav", "emo": "neu"}
+        for id_ in ids
+    }
 
 
 def make_record(epoch: int, fold: int = 1) -> dict[str, float]:
@@ -53,26 +97,42 @@ def make_record(epoch: int, fold: int = 1) -> dict[str, float]:
     }
 
 
-def make_run(folder: Path, folds=(1, 2, 3, 4, 5), n_layers: int = 5) -> None:
+def make_run_json(fold: int, n_folds: int = 5, **settings: Any) -> dict[str, Any]:
+    """What training records of a fold, as far as results read it."""
+    return {
+        "identity": {"settings": {"fold": fold, **SETTINGS, **settings}},
+        "upstream_source": "microsoft/wavlm-large",
+        "labels": LABELS,
+        "fold": fold,
+        "n_folds": n_folds,
+        "tested": {"epoch": 3, "valid_wa": 55.0 + fold},
+    }
+
+
+def make_run(
+    folder: Path, folds=(1, 2, 3, 4, 5), *, seed: int = 0, n_folds: int = 5, **settings
+) -> None:
     """Write the files that a finished run leaves in its fold folders."""
     from sercorr.evaluation.results import write_fold
 
     for fold in folds:
         path = folder / f"fold_{fold}"
-        ids, truth, probabilities = make_predictions(fold)
-        write_fold(path, fold, ids, truth, probabilities, LABELS)
-        weights = np.random.default_rng(fold).dirichlet(np.full(n_layers, 9.0))
-        content = json.dumps({"weights": weights.tolist()})
-        (path / "layer_weights.json").write_text(content)
-        history = [make_record(epoch, fold) for epoch in (1, 2, 3)]
-        (path / "history.json").write_text(json.dumps(history))
+        ids, truth, probabilities = make_predictions(fold, seed)
+        write_fold(path, fold, ids, truth, probabilities, LABELS, make_clips(ids))
+        weights = np.random.default_rng(fold).dirichlet(np.full(5, 9.0)).tolist()
+        for name, content in (
+            ("layer_weights", {"weights": weights}),
+            ("history", [make_record(epoch, fold) for epoch in (1, 2, 3)]),
+            ("run", make_run_json(fold, n_folds, **settings)),
+        ):
+            (path / f"{name}.json").write_text(json.dumps(content))
 
 
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).parents[1]))
-    from sercorr.evaluation.results import write_results
+    from sercorr.reporting.report import write_results
 
     with tempfile.TemporaryDirectory() as name:
         make_run(Path(name))
-        write_results(name, SETTINGS)
+        write_results(name)
         GOLDEN.write_bytes((Path(name) / "results.md").read_bytes())

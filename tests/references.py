@@ -24,20 +24,31 @@ def mean_std(frames: np.ndarray) -> np.ndarray:
     return np.concatenate([centre, np.sqrt(total / len(frames))])
 
 
+def weighted_mean(frames: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """The mean of equation (6)."""
+    total = np.zeros(frames.shape[1])
+    for weight, frame in zip(weights, frames, strict=True):
+        total = total + weight * frame
+    return total
+
+
+def covariance(frames: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """The covariance of equation (6), and of (4) with weights 1/T."""
+    centre = weighted_mean(frames, weights)
+    total = np.zeros((frames.shape[1], frames.shape[1]))
+    for weight, frame in zip(weights, frames, strict=True):
+        total = total + weight * np.outer(frame - centre, frame - centre)
+    return total
+
+
 def correlation(frames: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Equations (4) to (6), the elements above the diagonal row by row."""
-    size = frames.shape[1]
-    centre = np.zeros(size)
-    for weight, frame in zip(weights, frames, strict=True):
-        centre = centre + weight * frame
-    covariance = np.zeros((size, size))
-    for weight, frame in zip(weights, frames, strict=True):
-        covariance = covariance + weight * np.outer(frame - centre, frame - centre)
+    """Equation (5), the elements above the diagonal row by row."""
+    sigma = covariance(frames, weights)
     result = []
-    for i in range(size):
-        for j in range(i + 1, size):
-            deviations = math.sqrt(covariance[i, i]) * math.sqrt(covariance[j, j])
-            result.append(covariance[i, j] / (deviations + EPSILON))
+    for i in range(len(sigma)):
+        for j in range(i + 1, len(sigma)):
+            deviations = math.sqrt(sigma[i, i]) * math.sqrt(sigma[j, j])
+            result.append(sigma[i, j] / (deviations + EPSILON))
     return np.array(result)
 
 

@@ -213,11 +213,11 @@ def label_file(blocks: Sequence[str]) -> bytes:
 
 
 def read_manifests(folder: Path) -> dict[tuple[int, str], dict]:
-    """Return the fifteen manifests by fold and part."""
+    """Return all manifests by fold and part."""
     return {
-        (fold, part): json.loads((folder / f"fold_{fold}" / f"{part}.json").read_text())
-        for fold in SESSIONS
-        for part in ("train", "valid", "test")
+        (int(path.parent.name[5:]), path.stem): json.loads(path.read_text("utf-8"))
+        for path in folder.glob("fold_*/*.json")
+        if path.stem in ("train", "valid", "test")
     }
 
 
@@ -231,7 +231,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def manifest_bytes(folder: Path) -> dict[str, bytes]:
-    """Return the fifteen manifests, without the record."""
+    """Return the bytes of all manifests, without the record."""
     return {name: b for name, b in contents(folder).items() if name.startswith("fold_")}
 
 
@@ -266,3 +266,44 @@ def _label_folder(folder: Path, session: int) -> Path:
     labels = folder / f"Session{session}" / "dialog" / "EmoEvaluation"
     labels.mkdir(parents=True, exist_ok=True)
     return labels
+
+
+def make_ravdess(folder: Path, frames: int = 2400, more: bool = True) -> Path:
+    """Make the 1,440 speech recordings of RAVDESS, 60 for each of 24 actors.
+
+    Arguments
+    ---------
+    folder : pathlib.Path
+        Made if missing; Actor_01 to Actor_24 go into it.
+    frames : int
+        Length of each clip, in samples at 48 kHz; each emotion has a sound of its own.
+    more : bool
+        Also with what other archives add: actor 1's songs and videos, macOS's files.
+
+    Returns
+    -------
+    pathlib.Path
+        ``folder``.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng(0)
+    for emotion in range(1, 9):
+        sound = folder / "clip.wav"
+        pitch = np.sin(0.01 * emotion * np.arange(frames))
+        soundfile.write(sound, 0.3 * pitch + 0.05 * rng.random(frames), 48_000)
+        content = sound.read_bytes()
+        sound.unlink()
+        for actor in range(1, 25):
+            actors = folder / f"Actor_{actor:02d}"
+            actors.mkdir(exist_ok=True)
+            for intensity in (1, 2)[: 1 if emotion == 1 else 2]:
+                for statement, repetition in ((1, 1), (1, 2), (2, 1), (2, 2)):
+                    parts = (emotion, intensity, statement, repetition, actor)
+                    name = "-".join(f"{part:02d}" for part in (3, 1, *parts))
+                    (actors / f"{name}.wav").write_bytes(content)
+    if more:
+        for name in ("03-02-05-01-01-01-01.wav", "01-01-05-01-01-01-01.mp4"):
+            (folder / "Actor_01" / name).write_bytes(b"not read")
+        for name in ("._03-01-05-01-01-01-01.wav", ".DS_Store", "Thumbs.db"):
+            (folder / "Actor_01" / name).write_bytes(b"\x00\x05\x16\x07")
+    return folder

@@ -9,12 +9,13 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
+import evaluate as evaluate_program
 import torch
+import train as train_program
 
-from sercorr.training.experiment import evaluate_fold, prepare, train_fold
-from sercorr.training.settings import Settings, load_settings
+from sercorr.training.program import parse_arguments
+from sercorr.training.settings import Settings
 
 RECIPE = Path(__file__).parents[1] / "recipes" / "IEMOCAP" / "emotion_corr"
 SETTINGS_FILE = RECIPE / "hparams" / "train.yaml"
@@ -33,18 +34,15 @@ QUICK = {
 def quick_training() -> Iterator[None]:
     """Train on one thread and leave the process as it was.
 
-    Several threads gain nothing on models this small. SpeechBrain lists the installed
-    packages, which takes a second, and changes the logging of the whole process.
+    Several threads gain nothing on models this small, and SpeechBrain changes the
+    logging of the whole process.
     """
     threads, hook = torch.get_num_threads(), sys.excepthook
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
     torch.set_num_threads(1)
     try:
-        with mock.patch(
-            "speechbrain.utils.logger.get_environment_description", return_value=""
-        ):
-            yield
+        yield
     finally:
         for handler in set(root.handlers) - set(handlers):
             handler.close()
@@ -53,30 +51,41 @@ def quick_training() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-def command_line(release: Path, output: Path, **changes: Any) -> list[str]:
-    """What ``train.py`` gets; ``changes`` are settings and run options."""
-    given = {"data_folder": release, "output_folder": output, **QUICK, **changes}
-    pairs = [word for key, value in given.items() for word in (f"--{key}", str(value))]
-    return [str(SETTINGS_FILE), *pairs, "--device", "cpu", "--noprogressbar"]
+def command_line(
+    release: Path, output: Path, file: Path = SETTINGS_FILE, **changes: Any
+) -> list[str]:
+    """What ``train.py`` gets; ``changes`` are settings and run options.
+
+    An option whose value is True is a flag.
+    """
+    given = {"data_folder": release, "output_folder": output, **QUICK, "device": "cpu"}
+    given |= changes
+    words = []
+    for key, value in given.items():
+        words += [f"--{key}"] if value is True else [f"--{key}", str(value)]
+    return [str(file), *words, "--noprogressbar"]
 
 
 def make_settings(release: Path, output: Path, **changes: Any) -> Settings:
-    """Load the settings of a small run."""
-    return load_settings(command_line(release, output, **changes))
+    """Parse the settings of a small run."""
+    return parse_arguments(command_line(release, output, **changes))
 
 
 def train(release: Path, output: Path, **changes: Any) -> dict[str, Any]:
-    """Do what ``train.py`` does, in this process; return the metrics."""
-    settings = make_settings(release, output, **changes)
-    prepare(settings)
-    return train_fold(settings)
+    """Run ``train.py`` in this process; return the metrics."""
+    return _run(train_program, release, output, changes)
 
 
 def evaluate(release: Path, output: Path, **changes: Any) -> dict[str, Any]:
-    """Do what ``evaluate.py`` does, in this process; return the metrics."""
-    settings = make_settings(release, output, **changes)
-    prepare(settings)
-    return evaluate_fold(settings)
+    """Run ``evaluate.py`` in this process; return the metrics."""
+    return _run(evaluate_program, release, output, changes)
+
+
+def _run(program: Any, release: Path, output: Path, changes: dict) -> dict[str, Any]:
+    with quick_training():
+        program.main(command_line(release, output, **changes))
+    fold = changes.get("fold", 1)
+    return json.loads((output / f"fold_{fold}" / "metrics.json").read_text())
 
 
 def run_script(name: str, arguments: list[str]) -> subprocess.CompletedProcess:

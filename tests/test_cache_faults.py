@@ -10,20 +10,24 @@ from collections import namedtuple
 import pytest
 from caches import (
     SERVER,
+    Watched,
     entries,
     fill,
+    flip_bit,
     make_store,
+    read_batches,
     remount,
     small_disk,
     write_clips,
 )
 
 from sercorr.errors import InputError
-from sercorr.features import checks, work
-from sercorr.features.cache_command import prune_cache, verify_cache
+from sercorr.features.maintenance import prune_cache, verify_cache
+from sercorr.features.sources import StoredFeatures
 from sercorr.features.store import FeatureStore
 
 KILLS = 6
+USAGE = namedtuple("usage", "total used free")
 
 
 @pytest.fixture(scope="module")
@@ -45,10 +49,14 @@ def start(cache, wavs, model):
 
 def require_whole_entries(store: FeatureStore, wanted: dict[str, bytes]) -> int:
     """Whatever has an entry's name has an entry's bytes; count them."""
-    there = {n: b for n, b in entries(store).items() if n.endswith(".safetensors")}
+    there = {n: b for n, b in entries(store).items() if not n.startswith(".")}
     for name, content in there.items():
         assert content == wanted[name]
     return len(there)
+
+
+def entries_there(store: FeatureStore) -> list:
+    return list((store.folder / "entries").glob("*/[!.]*.safetensors"))
 
 
 def test_killed_again_and_again(corpus, tmp_path):
@@ -76,18 +84,14 @@ def test_killed_again_and_again(corpus, tmp_path):
     assert require_whole_entries(store, wanted) == 40
     # what was there was not written again
     assert {path: path.stat().st_mtime_ns for path in before} == before
-    for path in (store.folder / "entries").rglob(".*.tmp"):
+    for path in (store.folder / "entries").rglob(".*"):
         os.utime(path, (0, 0))
     prune_cache(tmp_path)
     assert entries(store) == wanted
     assert verify_cache(tmp_path) == 0
 
 
-def entries_there(store: FeatureStore) -> list:
-    return list((store.folder / "entries").glob("*/*.safetensors"))
-
-
-def test_two_extractions_at_once(corpus, tmp_path):
+def test_three_extractions_at_once(corpus, tmp_path):
     wavs, model, wanted = corpus
     processes = [start(tmp_path, wavs, model) for _ in range(3)]
     for process in processes:
@@ -96,60 +100,46 @@ def test_two_extractions_at_once(corpus, tmp_path):
     assert entries(make_store(tmp_path, model)) == wanted
 
 
-def test_clips_that_others_finished_are_left_out(corpus, tmp_path, monkeypatch):
-    """Another process fills the cache while this one loads its model."""
+def test_clips_that_others_finished_are_left_out(corpus, tmp_path):
+    """Another process fills the store while this one loads its model."""
     wavs, model, wanted = corpus
-    computed = []
-    compute = work.Extraction._compute
+    upstream = Watched(model)
+    load = upstream.load
 
-    def count(self, waves):
-        computed.append(len(waves))
-        return compute(self, waves)
-
-    monkeypatch.setattr(work.Extraction, "_compute", count)
-    require_space = checks.require_space
-
-    def meanwhile(*arguments, **options):
-        monkeypatch.setattr("sercorr.features.extraction.require_space", require_space)
-        fill(tmp_path, dict(list(wavs.items())), model)
-        return require_space(*arguments, **options)
-
-    monkeypatch.setattr("sercorr.features.extraction.require_space", meanwhile)
-    fill(tmp_path, wavs, model)
-    assert sum(computed) == 40  # and not 80
-    assert entries(make_store(tmp_path, model)) == wanted
-
-
-def test_interrupted_from_the_keyboard(corpus, tmp_path, monkeypatch):
-    wavs, model, wanted = corpus
-    compute, calls = work.Extraction._compute, []
-
-    def interrupted(self, waves):
-        calls.append(waves)
-        if len(calls) == 4:
-            raise KeyboardInterrupt
-        return compute(self, waves)
-
-    monkeypatch.setattr(work.Extraction, "_compute", interrupted)
-    with pytest.raises(KeyboardInterrupt):
+    def meanwhile(device):
         fill(tmp_path, wavs, model)
+        return load(device)
+
+    upstream.load = meanwhile
+    stored = fill(tmp_path, wavs, upstream)
+    assert upstream.groups == []
+    assert entries(stored.store) == wanted
+
+
+def test_interrupted_from_the_keyboard(corpus, tmp_path):
+    wavs, model, wanted = corpus
+
+    def interrupt(call):
+        if call == 4:
+            raise KeyboardInterrupt
+
+    upstream = Watched(model, interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        fill(tmp_path, wavs, upstream)
     store = make_store(tmp_path, model)
-    finished = sum(len(waves) for waves in calls[:3])
+    finished = sum(upstream.groups[:3])
     assert require_whole_entries(store, wanted) == len(entries(store)) == finished
-    monkeypatch.undo()
     fill(tmp_path, wavs, model)
     assert entries(store) == wanted
 
 
 def test_a_full_disk_in_the_middle(corpus, tmp_path, monkeypatch):
     wavs, model, wanted = corpus
-    usage = namedtuple("usage", "total used free")
     total = sum(map(len, wanted.values()))
     with small_disk(tmp_path / "disk", f"{total // 2 // 1024}k") as disk:
         # somebody else fills the disk after it was asked for its room
-        plenty = usage(10**12, 0, 10**12)
-        monkeypatch.setattr(checks.shutil, "disk_usage", lambda _: plenty)
-        with pytest.raises(InputError, match=r"disk is full.*same command again"):
+        monkeypatch.setattr(shutil, "disk_usage", lambda _: USAGE(10**12, 0, 10**12))
+        with pytest.raises(InputError, match=r"disk is full.*are kept.*same command"):
             fill(disk, wavs, model)
         monkeypatch.undo()
         store = make_store(disk, model)
@@ -163,25 +153,37 @@ def test_a_full_disk_in_the_middle(corpus, tmp_path, monkeypatch):
         assert entries(store) == wanted
 
 
-def test_a_disk_for_reading_only(corpus, tmp_path):
+def test_a_disk_for_reading_only(corpus, tmp_path, caplog):
     wavs, model, wanted = corpus
     with small_disk(tmp_path / "disk", "50m") as disk:
         fill(disk, wavs, model)
         remount(disk, "ro")
         with pytest.raises(OSError, match="Read-only"):
             (disk / "file").write_text("")
-        cached = fill(disk, wavs, model, verify=True)
-        assert all(cached.read(key).isfinite().all() for key in wavs)
-        assert entries(cached.store) == wanted
+        stored = fill(disk, wavs, model, verify=True)
+        assert all(stored.read(key).isfinite().all() for key in wavs)
+        assert entries(stored.store) == wanted
         assert verify_cache(disk) == 0
+        path = stored.store.path(stored.digests["clip00"])
         remount(disk, "rw")
-        cached.store.path(cached.digests["clip00"]).unlink()
+        good = stored.read("clip00").clone()
+        flip_bit(path, 8 * 600)
         remount(disk, "ro")
         with pytest.raises(InputError, match="nothing can be written there"):
-            fill(disk, wavs, model)
+            fill(disk, wavs, model, verify=True)
+        caplog.clear()
+        # while it is read, it is computed again, and kept in memory
+        features = StoredFeatures(stored, wavs, preload=False)
+        for _ in range(2):
+            (clip,) = read_batches(features, {"clip00": wavs["clip00"]})["clip00"]
+            assert clip.equal(good)
+            assert not clip.is_inference()  # a head can be trained on it
+        (record,) = caplog.records
+        assert f"{path}: corrupt" in record.getMessage()
+        assert "nothing can be written there; computed in" in record.getMessage()
 
 
-def test_an_exchanged_folder_is_made_again(corpus, tmp_path, caplog):
+def test_an_exchanged_folder_is_made_again(corpus, tmp_path, caplog, capsys):
     """The features of another model stand in the place of this one's."""
     wavs, model, _ = corpus
     some = dict(list(wavs.items())[:6])
@@ -189,7 +191,9 @@ def test_an_exchanged_folder_is_made_again(corpus, tmp_path, caplog):
     other = fill(tmp_path / "other", some, "fbank").store
     place = make_store(tmp_path / "cache", model).folder
     shutil.copytree(other.folder, place)
-    cached = fill(tmp_path / "cache", some, model)
-    assert entries(cached.store) == entries(good.store)
+    assert verify_cache(tmp_path / "cache") == 1
+    assert capsys.readouterr().out.count("foreign: its signature is") == 6
+    stored = fill(tmp_path / "cache", some, model)
+    assert entries(stored.store) == entries(good.store)
     assert caplog.text.count("foreign: its signature is") == 6
     assert verify_cache(tmp_path / "cache") == 0

@@ -17,6 +17,7 @@ class Cut(BaseException):
 def make(folder, value: float = 0.0) -> tuple[AtomicCheckpointer, dict]:
     parts = {name: torch.nn.Linear(1, 1, bias=False) for name in ("head", "other")}
     checkpointer = AtomicCheckpointer(folder, parts)
+    checkpointer.remove_leftovers()
     fill(parts, value)
     return checkpointer, parts
 
@@ -46,11 +47,19 @@ def save_scores(checkpointer, parts, scores: dict[int, float]) -> None:
         )
 
 
+def test_nothing_is_written_before_the_first_checkpoint(tmp_path):
+    checkpointer = AtomicCheckpointer(tmp_path / "deep" / "down")
+    assert checkpointer.list_checkpoints() == []
+    assert checkpointer.recover_if_possible() is None
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_round_trip(tmp_path):
     checkpointer, parts = make(tmp_path, 3.0)
     saved = checkpointer.save_checkpoint({"epoch": 1, "valid_wa": 50.0})
     assert saved in checkpointer.list_checkpoints()
     assert saved.meta["valid_wa"] == 50.0
+    assert [path.name for path in tmp_path.iterdir()] == [saved.path.name]
     fill(parts, 9.0)
     checkpointer.load_checkpoint(saved)
     assert values(parts) == [3.0, 3.0]

@@ -44,7 +44,7 @@ def test_train_and_evaluate(release, tmp_path):
     metrics = read_json(tmp_path / "fold_2" / "metrics.json")
     assert metrics["wa"] >= 60  # four classes: chance is 25
     assert history(tmp_path / "fold_2")[-1]["train_loss"] < 0.25
-    shown = f"fold 2: 16 test utterances, WA {metrics['wa']:.2f} %"
+    shown = f"WA {metrics['wa']:.2f} %"
     assert shown in done.stdout
     assert "error" not in done.stderr
     before = outcome(tmp_path, 2)
@@ -76,7 +76,7 @@ def test_one_fold_of_some_fails(release, tmp_path):
     ("program", "words", "message"),
     [
         ("run_folds.py", ["--poling", "mean"], "error: --poling: no such setting; did"),
-        ("evaluate.py", [], "fold_1: no run is there; train this fold first"),
+        ("evaluate.py", [], "fold_1: no trained head is there; train it first"),
     ],
 )
 def test_bad_input_is_one_line_and_status_2(release, tmp_path, program, words, message):

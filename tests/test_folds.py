@@ -7,13 +7,12 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from releases import make_release
-from runs import RECIPE, command_line, outcome, quick_training
+from runs import RECIPE, command_line, outcome, quick_training, train_program
 
 from sercorr.errors import InputError
 from sercorr.files import read_json
-from sercorr.training.experiment import prepare, train_fold
-from sercorr.training.folds import run_folds, split_folds
-from sercorr.training.settings import load_settings
+from sercorr.training.folds import run_folds
+from sercorr.training.program import parse_arguments
 
 SCRIPT = RECIPE / "train.py"
 SHORT = {"number_of_epochs": 1, "updates_per_epoch": 2}
@@ -32,22 +31,28 @@ def commands(monkeypatch) -> list[list[str]]:
     """
     started = []
 
-    def run_here(command, check):
+    original = subprocess.run
+
+    def run_here(command, check=False, **options):
+        if command[0] == "git":
+            return original(command, check=check, **options)
         started.append(command)
-        settings = load_settings(command[2:])
-        if ["break"] in started and settings["fold"] == 4:
+        if ["break"] in started and fold_of(command) == 4:
             return SimpleNamespace(returncode=-9)
-        prepare(settings)
         with quick_training():
-            train_fold(settings)
+            train_program.main(command[2:])
         return SimpleNamespace(returncode=0)
 
     monkeypatch.setattr(subprocess, "run", run_here)
     return started
 
 
+def fold_of(command: list[str]) -> int:
+    return parse_arguments(command[2:]).tree["fold"]
+
+
 def folds_of(commands: list[list[str]]) -> list[int]:
-    return [load_settings(c[2:])["fold"] for c in commands if c != ["break"]]
+    return [fold_of(command) for command in commands if command != ["break"]]
 
 
 def test_all_folds_then_the_table(release, tmp_path, commands, capfd):
@@ -109,10 +114,11 @@ def test_folds_differ_in_data_alone(release, tmp_path, commands):
     assert folds_of(commands) == [1, 3]
     runs = [read_json(tmp_path / f"fold_{fold}" / "run.json") for fold in (1, 3)]
     first, third = (
-        {k: v for k, v in run["settings"].items() if k != "fold"} for run in runs
+        {k: v for k, v in run["identity"]["settings"].items() if k != "fold"}
+        for run in runs
     )
     assert first == third
-    assert runs[0]["data"] != runs[1]["data"]
+    assert runs[0]["identity"]["data"] != runs[1]["identity"]["data"]
     rows = (tmp_path / "fold_3" / "predictions.csv").read_text().split()[1:]
     assert {row[:5] for row in rows} == {"Ses03"}
 
@@ -120,10 +126,8 @@ def test_folds_differ_in_data_alone(release, tmp_path, commands):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--fold", "2"], r"--fold is for train\.py; here say --folds"),
-        (["--fold=2"], r"--fold is for train\.py; here say --folds"),
         (["--folds", "1,x"], r"--folds is '1,x'; give numbers"),
-        (["--folds", ""], r"--folds is ''; give numbers"),
+        (["--folds="], r"--folds is ''; give numbers"),
         (["--folds", "2,6"], r"fold is 6; it must be one of 1, 2, 3, 4, 5"),
         (["--folds", "0"], r"fold is 0; it must be one of 1, 2, 3, 4, 5"),
         (["--poling", "mean"], r"--poling: no such setting"),
@@ -144,14 +148,6 @@ def test_a_folder_of_another_run_is_refused_before_any_training(
     line = command_line(release, tmp_path, **SHORT)
     assert run_folds(SCRIPT, [*line, "--folds", "2"]) == 0
     commands.clear()
-    with pytest.raises(InputError, match=r"fold_2 holds a run .*lr: 0\.0001 there"):
+    with pytest.raises(InputError, match=r"fold_2 holds another run .*lr: 0\.0001 there"):
         run_folds(SCRIPT, [*line, "--lr", "0.5"])
     assert commands == []
-
-
-def test_folds_are_sorted_and_may_be_absent():
-    assert split_folds(["a.yaml", "--folds=5,1,5", "--lr", "1"]) == (
-        [1, 5],
-        ["a.yaml", "--lr", "1"],
-    )
-    assert split_folds(["a.yaml"]) == (None, ["a.yaml"])

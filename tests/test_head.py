@@ -1,4 +1,4 @@
-"""The trained part: layer mix, channel dropout, grouping, equation (9)."""
+"""The trained part: layer mix, channel dropout, the head, equation (9)."""
 
 import numpy as np
 import pytest
@@ -6,30 +6,46 @@ import torch
 import torch.nn.functional as F
 
 from sercorr.errors import InputError
-from sercorr.features.live import length_groups
-from sercorr.lobes import ChannelDropout, EmotionHead, LayerMix, make_pooling
+from sercorr.lobes import POOLINGS, ChannelDropout, EmotionHead, LayerMix, make_pooling
+from sercorr.lobes.head import project_clips
+from sercorr.lobes.pooling import MeanPooling
 
-LAYERS, SIZE, FRAMES = 4, 10, (30, 12, 7, 25, 1)
+LAYERS, SIZE, WIDTH, FRAMES = 4, 10, 8, (30, 12, 7, 25, 1)
+BOTH_WAYS = pytest.mark.parametrize("fast", ["1", "0"])
 
 
-def make_head(pooling: str = "attentive_corr", dropout: float = 0.0) -> EmotionHead:
-    torch.manual_seed(0)
-    return EmotionHead(LAYERS, SIZE, make_pooling(pooling, 8), 4, dropout, 8)
+def make_head(pooling="attentive_corr", dropout=0.0, seed=0) -> EmotionHead:
+    torch.manual_seed(seed)
+    if isinstance(pooling, str):
+        pooling = make_pooling(pooling, WIDTH)
+    head = EmotionHead(LAYERS, SIZE, pooling, 4, dropout, WIDTH)
+    torch.nn.init.normal_(head.layer_mix.weight)
+    return head
 
 
 @pytest.fixture
-def layers() -> list[torch.Tensor]:
+def clips() -> list[torch.Tensor]:
     generator = torch.Generator().manual_seed(4)
     return [torch.randn(LAYERS, real, SIZE, generator=generator) for real in FRAMES]
 
 
-def pad(clips: list[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
-    longest = max(clip.shape[1] for clip in clips)
-    padded = torch.stack([F.pad(c, (0, 0, 0, longest - c.shape[1])) for c in clips])
-    return padded, torch.tensor([clip.shape[1] / longest for clip in clips])
+def pad(
+    clips: list[torch.Tensor], longer: int = 0, value: float = 0.0
+) -> tuple[torch.Tensor, torch.Tensor]:
+    size = max(clip.shape[1] for clip in clips) + longer
+    padded = [F.pad(c, (0, 0, 0, size - c.shape[1]), value=value) for c in clips]
+    return torch.stack(padded), torch.tensor([clip.shape[1] / size for clip in clips])
 
 
-def test_layer_mix_starts_uniform_and_follows_softmax():
+def gradients(head: EmotionHead, logits: torch.Tensor) -> list[torch.Tensor]:
+    head.zero_grad()
+    logits.square().sum().backward()
+    return [parameter.grad.clone() for parameter in head.parameters()]
+
+
+@BOTH_WAYS
+def test_layer_mix_starts_uniform_and_follows_softmax(fast, monkeypatch):
+    monkeypatch.setenv("SERCORR_FAST", fast)
     mix = LayerMix(3)
     layers = torch.randn(2, 3, 5, 4, generator=torch.Generator().manual_seed(0))
     torch.testing.assert_close(mix(layers), layers.mean(dim=1))
@@ -37,8 +53,18 @@ def test_layer_mix_starts_uniform_and_follows_softmax():
     with torch.no_grad():
         mix.weight.copy_(torch.from_numpy(logits))
     gammas = np.exp(logits) / np.exp(logits).sum()
+    torch.testing.assert_close(mix.gammas.detach(), torch.tensor(gammas).float())
     expected = sum(g * layers[:, i].double().numpy() for i, g in enumerate(gammas))
     np.testing.assert_allclose(mix(layers).detach(), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_layer_mix_says_what_is_wrong(clips):
+    with pytest.raises(ValueError, match=r"\(B, L, T, D\) \(got \(2, 4, 5\)\)"):
+        LayerMix(2)(torch.zeros(2, 4, 5))
+    with pytest.raises(ValueError, match=r"\(3, T, D\) \(got \(2, 4, 5\)\)"):
+        LayerMix(3)(torch.zeros(1, 2, 4, 5))
+    with pytest.raises(ValueError, match=r"\(4, T, D\) \(got \(4, 0, 10\)\)"):
+        make_head()([*clips, torch.zeros(LAYERS, 0, SIZE)])
 
 
 def test_channel_dropout_drops_whole_channels_of_single_utterances():
@@ -54,54 +80,153 @@ def test_channel_dropout_drops_whole_channels_of_single_utterances():
     assert (dropout(torch.ones(3, 7, 64)) == 1).all()
 
 
-def test_channel_dropout_does_not_see_padding():
-    dropout = ChannelDropout(0.5)
-    torch.manual_seed(3)
-    short = dropout(torch.ones(4, 5, 32))
-    torch.manual_seed(3)
-    long = dropout(torch.ones(4, 50, 32))
-    assert (short == long[:, :5]).all()
-
-
 @pytest.mark.parametrize("p", [-0.1, 1.0])
 def test_channel_dropout_refuses(p):
     with pytest.raises(InputError, match=f"channel_dropout is {p}"):
         ChannelDropout(p)
 
 
-@pytest.mark.parametrize("pooling", ["mean", "mean_std", "corr", "attentive_corr"])
-def test_padding_and_batch_mates_change_no_logit(layers, pooling):
-    head = make_head(pooling).eval()
-    together = head(*pad(layers))
-    for row, clip in enumerate(layers):
-        torch.testing.assert_close(
-            head(clip.unsqueeze(0)), together[row : row + 1], rtol=1e-5, atol=1e-5
-        )
-
-
+@BOTH_WAYS
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
-def test_clips_give_the_logits_and_gradients_of_the_padded_batch(layers, dtype):
-    layers = [clip.to(dtype) for clip in layers]
-    head = make_head(dropout=0.3)
-    torch.manual_seed(9)
-    expected = head(*pad(layers))
-    expected.square().sum().backward()
-    gradients = [p.grad.clone() for p in head.parameters()]
-    head.zero_grad()
-    torch.manual_seed(9)
-    logits = head.classify_clips(layers)
-    torch.testing.assert_close(logits, expected, rtol=1e-5, atol=1e-6)
-    logits.square().sum().backward()
-    for parameter, gradient in zip(head.parameters(), gradients, strict=True):
-        torch.testing.assert_close(parameter.grad, gradient, rtol=1e-4, atol=1e-5)
+@pytest.mark.parametrize("pooling", POOLINGS)
+def test_padding_and_batch_mates_change_no_logit_and_no_gradient(
+    clips, pooling, dtype, fast, monkeypatch
+):
+    monkeypatch.setenv("SERCORR_FAST", fast)
+    clips = [clip.to(dtype) for clip in clips]
+    head = make_head(pooling).eval()
+    alone = torch.cat([head([clip]) for clip in clips])
+    slopes = gradients(head, alone)
+    for together in (
+        head(clips),
+        head(*pad(clips)),
+        head(*pad(clips, longer=50, value=float("nan"))),
+    ):
+        torch.testing.assert_close(together, alone, rtol=1e-5, atol=1e-5)
+        for found, wanted in zip(gradients(head, together), slopes, strict=True):
+            torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-5)
 
 
-def test_length_groups_hold_everything_once_under_the_limit():
-    lengths = torch.randint(1, 200, (60,), generator=torch.Generator().manual_seed(1))
-    groups = length_groups(lengths.tolist(), limit=400)
-    assert sorted(index for group in groups for index in group) == list(range(60))
-    assert all(len(g) * max(lengths[g]) <= 400 for g in groups)
-    assert length_groups([500, 3], limit=400) == [[0], [1]]
+@pytest.mark.parametrize("pooling", POOLINGS)
+def test_head_is_the_papers_chain(clips, pooling):
+    """Mix, projection, dropout, pooling and classifier, one clip after the other."""
+    head = make_head(pooling, dropout=0.3)
+    torch.manual_seed(9)
+    logits = head(clips)
+    torch.manual_seed(9)
+    kept = head.channel_dropout(torch.ones(len(clips), 1, WIDTH))  # in this order
+    assert (kept == 0).any()
+    expected = [
+        head.classifier(
+            head.pooling(head.projection(head.layer_mix(clip[None])) * own[None])
+        )
+        for clip, own in zip(clips, kept, strict=True)
+    ]
+    torch.testing.assert_close(logits, torch.cat(expected), rtol=1e-4, atol=1e-5)
+
+
+def test_dropout_depends_on_the_place_in_the_batch_alone(clips):
+    """Not on padding, lengths or groups."""
+    head = make_head(dropout=0.5)
+    drawn = []
+    head.pooling.register_forward_pre_hook(lambda _, inputs: drawn.append(inputs[0]))
+    patterns = []
+    others = [torch.ones(LAYERS, real, SIZE) for real in (4, 5, 90, 3, 8)]
+    for batch in (clips, others):
+        drawn.clear()
+        torch.manual_seed(1)
+        head(batch)
+        order = sorted(range(len(batch)), key=lambda place: -batch[place].shape[1])
+        rows = [(row == 0).all(dim=0) for padded in drawn for row in padded]
+        patterns.append(torch.stack([rows[order.index(i)] for i in range(len(batch))]))
+    assert torch.equal(*patterns)
+
+
+@BOTH_WAYS
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+def test_heads_at_once_are_to_the_bit_what_each_is_alone(
+    clips, dtype, fast, monkeypatch
+):
+    monkeypatch.setenv("SERCORR_FAST", fast)
+    clips = [clip.to(dtype) for clip in clips]
+    heads = [make_head(name, 0.3, seed) for seed, name in enumerate(POOLINGS)]
+    counts = [clip.shape[1] for clip in clips]
+    alone, slopes = [], []
+    for head in heads:
+        torch.manual_seed(2)
+        alone.append(head(clips))
+        slopes.append(gradients(head, alone[-1]))
+    together = []
+    for head, frames in zip(heads, project_clips(clips, heads), strict=True):
+        torch.manual_seed(2)
+        together.append(head.classify(frames, counts))
+        head.zero_grad()
+    sum(logits.square().sum() for logits in together).backward()
+    for head, logits, wanted, slope in zip(heads, together, alone, slopes, strict=True):
+        assert torch.equal(logits, wanted)
+        for parameter, gradient in zip(head.parameters(), slope, strict=True):
+            assert torch.equal(parameter.grad, gradient)
+
+
+class BatchPooling(torch.nn.Module):
+    """A user's pooling whose result for a clip depends on the whole batch."""
+
+    def __init__(self):
+        super().__init__()
+        self.input_size = self.output_size = WIDTH
+        self.norm = torch.nn.BatchNorm1d(WIDTH, eps=1e-12)
+        self.seen = []
+
+    def forward(self, x, lengths=None):
+        self.seen.append((x.shape, lengths.tolist()))
+        return self.norm(MeanPooling(WIDTH)(x, lengths))
+
+
+class NormedMeanPooling(MeanPooling):
+    """A user's pooling derived from ours, which depends on the whole batch as well."""
+
+    def forward(self, x, lengths=None):
+        pooled = super().forward(x, lengths)
+        return (pooled - pooled.mean(dim=0)) / pooled.std(dim=0, correction=0)
+
+
+@pytest.mark.parametrize("pooling", [BatchPooling(), NormedMeanPooling(WIDTH)])
+def test_a_pooling_that_looks_at_the_batch_gets_all_of_it(clips, pooling):
+    head = make_head(pooling)
+    frames = [head.projection(head.layer_mix(clip[None]))[0] for clip in clips]
+    pooled = torch.stack([clip.mean(dim=0) for clip in frames])
+    normed = (pooled - pooled.mean(dim=0)) / pooled.std(dim=0, correction=0)
+    expected = head.classifier(normed)
+    torch.testing.assert_close(head(clips), expected, rtol=1e-4, atol=1e-5)
+    assert (head(*pad(clips)) - head(clips)).abs().max() < 1e-5
+    if isinstance(pooling, BatchPooling):
+        shape, lengths = head.pooling.seen[0]
+        assert shape == (len(FRAMES), max(FRAMES), WIDTH)
+        assert lengths == pytest.approx([frames / max(FRAMES) for frames in FRAMES])
+
+
+def test_our_poolings_are_given_clips_of_similar_length(clips):
+    head, shapes = make_head("corr"), []
+    head.pooling.register_forward_pre_hook(lambda _, x: shapes.append(x[0].shape[:2]))
+    head(clips)
+    assert shapes == [(2, 30), (1, 12), (1, 7), (1, 1)]
+
+
+def test_poolings_and_inputs_that_do_not_fit(clips):
+    message = "MeanPooling takes 16 channels but projection_size is 8"
+    with pytest.raises(InputError, match=message):
+        make_head(make_pooling("mean", 16))
+    bare = torch.nn.Identity()
+    with pytest.raises(InputError, match="Identity has no input_size.*that it takes"):
+        make_head(bare)
+    bare.input_size = WIDTH
+    with pytest.raises(InputError, match="has no output_size; .*that it returns"):
+        make_head(bare)
+    head = make_head()
+    with pytest.raises(ValueError, match="leave lengths out"):
+        head(clips, torch.ones(len(clips)))
+    with pytest.raises(ValueError, match=r"\(B, L, T, D\) and.*\(1, 4, 2, 10\) and 2"):
+        head(torch.zeros(1, LAYERS, 2, SIZE), torch.ones(2))
 
 
 def test_label_smoothing_is_equation_9():
@@ -116,8 +241,3 @@ def test_label_smoothing_is_equation_9():
         total -= (soft * log_probabilities).sum()
     found = F.cross_entropy(logits, targets, label_smoothing=0.25).item()
     assert found == pytest.approx(total / 9, rel=1e-6)
-
-
-def test_head_refuses_a_pooling_of_another_size():
-    with pytest.raises(ValueError, match="takes 16 channels but projection_size is 8"):
-        EmotionHead(2, 4, make_pooling("mean", 16), 4, 0.0, projection_size=8)

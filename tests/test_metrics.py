@@ -5,13 +5,19 @@ import random
 import pytest
 from sklearn.metrics import balanced_accuracy_score, f1_score
 
-from sercorr.evaluation.metrics import class_recalls, classification_metrics
+from sercorr.evaluation import metrics
+from sercorr.evaluation.metrics import (
+    RATES,
+    class_recalls,
+    classification_metrics,
+    complete_metrics,
+)
 
 LABELS = ["neu", "hap", "ang", "sad"]
 
 
 def loop_scores(truth, prediction, labels):
-    """Score in the slowest way: WA, UA, macro F1, confusion."""
+    """Score in the slowest way: rates and confusion."""
     recalls, f1s, confusion = [], [], []
     for label in labels:
         hits = misses = alarms = 0
@@ -27,34 +33,33 @@ def loop_scores(truth, prediction, labels):
             recalls.append(hits / (hits + misses))
             f1s.append(2 * hits / (2 * hits + misses + alarms))
     right = sum(t == p for t, p in zip(truth, prediction, strict=True))
-    return (
-        100 * right / len(truth),
-        100 * sum(recalls) / len(recalls),
-        100 * sum(f1s) / len(f1s),
-        confusion,
-    )
+    rates = {
+        "wa": 100 * right / len(truth),
+        "ua": 100 * sum(recalls) / len(recalls),
+        "macro_f1": 100 * sum(f1s) / len(f1s),
+    }
+    return rates, confusion
 
 
 def draw(seed, n, truth_labels=LABELS, prediction_labels=LABELS):
     """Draw labels that agree about half of the time."""
     generator = random.Random(seed)
-    truth = generator.choices(
-        truth_labels, weights=range(1, len(truth_labels) + 1), k=n
-    )
+    weights = range(1, len(truth_labels) + 1)
+    truth = generator.choices(truth_labels, weights=weights, k=n)
     prediction = [
-        t
-        if generator.random() < 0.4 and t in prediction_labels
+        true
+        if generator.random() < 0.4 and true in prediction_labels
         else generator.choice(prediction_labels)
-        for t in truth
+        for true in truth
     ]
     return truth, prediction
 
 
 def test_the_loop_itself():
-    wa, ua, f1, confusion = loop_scores("aaab", "aabb", "ab")
-    assert wa == 75
-    assert ua == pytest.approx((200 / 3 + 100) / 2)
-    assert f1 == pytest.approx((100 * 4 / 5 + 100 * 2 / 3) / 2)
+    rates, confusion = loop_scores("aaab", "aabb", "ab")
+    assert rates["wa"] == 75
+    assert rates["ua"] == pytest.approx((200 / 3 + 100) / 2)
+    assert rates["macro_f1"] == pytest.approx((100 * 4 / 5 + 100 * 2 / 3) / 2)
     assert confusion == [[2, 1], [0, 1]]
 
 
@@ -71,13 +76,13 @@ def test_the_loop_itself():
 def test_scores_equal_the_loop(n, truth_labels, prediction_labels):
     truth, prediction = draw(n, n, truth_labels, prediction_labels)
     scores = classification_metrics(truth, prediction, LABELS)
-    wa, ua, f1, confusion = loop_scores(truth, prediction, LABELS)
-    assert scores["wa"] == pytest.approx(wa, abs=1e-12)
-    assert scores["ua"] == pytest.approx(ua, abs=1e-12)
-    assert scores["macro_f1"] == pytest.approx(f1, abs=1e-12)
+    rates, confusion = loop_scores(truth, prediction, LABELS)
+    for rate, value in rates.items():
+        assert type(scores[rate]) is float
+        assert scores[rate] == pytest.approx(value, abs=1e-12)
     assert scores["confusion"] == confusion
-    assert scores["n"] == n
-    assert scores["labels"] == LABELS
+    assert type(scores["confusion"][0][0]) is int
+    assert (scores["n"], scores["labels"]) == (n, LABELS)
 
 
 def test_scores_equal_scikit_learn():
@@ -99,10 +104,28 @@ def test_order_of_utterances_and_labels():
     assert turned["confusion"] == [row[::-1] for row in scores["confusion"][::-1]]
 
 
-def test_values_are_plain_python():
-    scores = classification_metrics(["neu", "sad"], ["neu", "neu"], LABELS)
-    assert {type(scores[key]) for key in ("wa", "ua", "macro_f1")} == {float}
-    assert type(scores["confusion"][0][0]) is int
+@pytest.mark.parametrize("truth_labels", [LABELS, ["hap", "sad"]])
+def test_what_a_file_lacks_comes_from_its_confusion(truth_labels):
+    scores = classification_metrics(*draw(3, 90, truth_labels), LABELS)
+    old = {key: scores[key] for key in ("n", "labels", "confusion")}
+    assert complete_metrics(old) == scores
+    kept = {**old, "wa": 12.0}  # what is there stays
+    assert complete_metrics(kept) == {**scores, "wa": 12.0}
+    assert complete_metrics(scores) == scores
+
+
+def test_a_rate_may_be_added(monkeypatch):
+    truth, prediction = draw(4, 70)
+    old = classification_metrics(truth, prediction, LABELS)
+
+    def sad_share(truth, prediction, present):
+        return sum(label == "sad" for label in prediction) / len(prediction)
+
+    monkeypatch.setitem(metrics.RATES, "sad", ("sad %", sad_share))
+    share = 100 * prediction.count("sad") / 70
+    assert complete_metrics(old)["sad"] == pytest.approx(share)
+    again = classification_metrics(truth, prediction, LABELS)
+    assert list(again) == ["n", *RATES, "labels", "confusion"]
 
 
 def test_class_recalls_average_to_ua():

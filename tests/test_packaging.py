@@ -1,58 +1,111 @@
 """The environment that the Makefile makes, and what the requirements declare."""
 
-import ast
 import os
 import re
 import shutil
 import subprocess
 import sys
+import tomllib
+from collections.abc import Iterable
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
+from imported import imported_names
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from ruamel.yaml import YAML
+
+import sercorr
 
 ROOT = Path(__file__).parents[1]
-PIN = re.compile(r"([A-Za-z0-9_.-]+)==[0-9.]+(?:; python_version [<>=]+ \"3\.\d+\")?")
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+EXTRAS = PROJECT["optional-dependencies"]
+PYTHONS = [
+    classifier.rpartition(" ")[2]
+    for classifier in PROJECT["classifiers"]
+    if classifier.startswith("Programming Language :: Python :: 3.")
+]
 
 
-def requirements() -> list[str]:
-    lines = (ROOT / "requirements.txt").read_text().splitlines()
-    return [line for line in lines if line and not line.startswith("#")]
+def by_name(lines: Iterable[str]) -> dict[str, Requirement]:
+    requirements = [Requirement(line) for line in lines]
+    return {canonicalize_name(each.name): each for each in requirements}
 
 
-def normalised(name: str) -> str:
-    return re.sub(r"[-_.]+", "-", name).lower()
+def pins(file: str) -> dict[str, str]:
+    """Name -> version; anything but `name==version` is refused."""
+    lines = (ROOT / file).read_text().splitlines()
+    found = by_name(line for line in lines if line and not line.startswith(("#", "-r")))
+    for requirement in found.values():
+        assert re.fullmatch(r"[\w.-]+==[\d.]+", str(requirement))
+    return {name: str(each.specifier)[2:] for name, each in found.items()}
 
 
-def imported_modules() -> set[str]:
-    """Top-level names that the package and the recipes import."""
-    sources = [*ROOT.glob("sercorr/**/*.py"), *ROOT.glob("recipes/**/*.py")]
-    names = set()
-    for source in sources:
-        for node in ast.walk(ast.parse(source.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Import):
-                names |= {alias.name.split(".")[0] for alias in node.names}
-            elif isinstance(node, ast.ImportFrom) and node.level == 0:
-                names.add(node.module.split(".")[0])
-    own = {path.stem for path in sources} | {"sercorr"}
-    return names - own - set(sys.stdlib_module_names)
+@pytest.mark.parametrize(
+    ("file", "declared"),
+    [
+        (
+            "requirements.txt",
+            [*PROJECT["dependencies"], *EXTRAS["demo"], *EXTRAS["tensorboard"]],
+        ),
+        ("requirements-dev.txt", EXTRAS["dev"]),
+    ],
+)
+def test_every_pin_is_in_the_range_that_pyproject_declares(file, declared):
+    ranges, pinned = by_name(declared), pins(file)
+    assert ranges.keys() == pinned.keys()
+    outside = {
+        name: version
+        for name, version in pinned.items()
+        if not ranges[name].specifier.contains(version)
+    }
+    assert outside == {}
 
 
-def test_every_requirement_is_pinned():
-    assert all(PIN.fullmatch(line) for line in requirements())
-    pins = dict(line.split(";")[0].split("==") for line in requirements())
-    assert pins["torch"] == pins["torchaudio"]
+def test_torchaudio_is_pinned_to_the_release_made_for_torch():
+    pinned, ranges = pins("requirements.txt"), by_name(PROJECT["dependencies"])
+    assert pinned["torch"] == pinned["torchaudio"]
+    assert ranges["torch"].specifier == ranges["torchaudio"].specifier
 
 
-def test_every_import_is_declared():
-    declared = {normalised(PIN.fullmatch(line)[1]) for line in requirements()}
-    distributions = packages_distributions()
+def imported_modules(folder: str) -> set[str]:
+    """Top-level modules from elsewhere that the files below a folder import."""
+    files = list(ROOT.glob(f"{folder}/**/*.py"))
+    names = {name.split(".")[0] for path in files for name in imported_names(path)}
+    return names - {path.stem for path in files} - {"sercorr"} - sys.stdlib_module_names
+
+
+@pytest.mark.parametrize(
+    ("folder", "declared"),
+    [
+        ("sercorr", PROJECT["dependencies"]),
+        ("recipes", [*PROJECT["dependencies"], *EXTRAS["demo"]]),
+    ],
+)
+def test_every_import_is_declared(folder, declared):
+    allowed, distributions = by_name(declared), packages_distributions()
     undeclared = {
         module
-        for module in imported_modules()
-        if not declared & {normalised(d) for d in distributions.get(module, [module])}
+        for module in imported_modules(folder)
+        if not allowed.keys()
+        & {canonicalize_name(name) for name in distributions.get(module, [module])}
     }
     assert undeclared == set()
+
+
+def test_all_files_name_the_same_pythons():
+    workflow = YAML(typ="safe").load(ROOT / ".github/workflows/ci.yml")
+    assert workflow["jobs"]["check"]["strategy"]["matrix"]["python"] == PYTHONS
+    assert PROJECT["requires-python"] == f">={PYTHONS[0]}"
+    first, last = (version.replace(".", ", ") for version in (PYTHONS[0], PYTHONS[-1]))
+    supported = f"({first}) <= sys.version_info[:2] <= ({last})"
+    assert supported in (ROOT / "Makefile").read_text()
+
+
+def test_the_citation_names_this_version():
+    citation = YAML(typ="safe").load(ROOT / "CITATION.cff")
+    assert citation["version"] == sercorr.__version__
 
 
 @pytest.fixture
@@ -60,9 +113,8 @@ def checkout(tmp_path) -> Path:
     """A folder with the Makefile and what its stamp depends on."""
     if shutil.which("make") is None:
         pytest.skip("make is not installed")
-    for name in ("Makefile", "requirements.txt", "requirements-dev.txt"):
+    for name in ("Makefile", "pyproject.toml", *ROOT.glob("requirements*.txt")):
         shutil.copy(ROOT / name, tmp_path)
-    shutil.copy(ROOT / "pyproject.toml", tmp_path)
     return tmp_path
 
 
@@ -102,13 +154,20 @@ def test_help_lists_every_target(checkout):
     assert sorted(listed) == sorted(phony[1].split())
 
 
+def test_the_demo_runs_files_that_exist():
+    files = re.findall(r"recipes/\S+\.(?:py|yaml)", (ROOT / "Makefile").read_text())
+    assert len(files) == 3
+    assert [file for file in files if not (ROOT / file).is_file()] == []
+
+
 @pytest.mark.parametrize("python", ["/no/such/python", "unsupported"])
 def test_a_missing_python_is_said_plainly(checkout, python):
     if python == "unsupported":
         python = str(fake_python(checkout, supported=False, pip_status=0))
     result = make(checkout, "test", f"PYTHON={python}")
     assert result.returncode == 2
-    assert f"no Python from 3.10 to 3.12 runs here (tried: {python})" in result.stderr
+    message = f"no Python from {PYTHONS[0]} to {PYTHONS[-1]} runs here"
+    assert f"{message} (tried: {python})" in result.stderr
     assert not (checkout / ".venv").exists()
 
 

@@ -7,7 +7,12 @@ from matplotlib import _pylab_helpers, image
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
-from sercorr.reporting.plots import plot_confusion, plot_history, plot_layer_weights
+from sercorr.reporting.plots import (
+    plot_confusion,
+    plot_history,
+    plot_layer_weights,
+    plot_scores,
+)
 
 CONFUSION = [[50, 3, 4, 5], [6, 70, 8, 9], [10, 11, 80, 13], [0, 0, 0, 0]]
 
@@ -125,10 +130,42 @@ def test_single_epochs_stand_side_by_side(tmp_path, drawn):
 
 
 def test_folds_differ_by_colour_and_marker(tmp_path, drawn):
-    plot_layer_weights({f"fold {k}": [0.5, 0.5] for k in range(5)}, tmp_path / "a.png")
-    lines = drawn[0].axes[0].lines[:5]
-    assert len({to_hex(line.get_color()) for line in lines}) == 5
-    assert len({line.get_marker() for line in lines}) == 5
+    weights = {f"fold {k}": [0.5, 0.5] for k in range(10)}
+    plot_layer_weights(weights, tmp_path / "a.png")
+    looks = [
+        (to_hex(line.get_color()), line.get_marker())
+        for line in drawn[0].axes[0].lines[:10]
+    ]
+    assert len(set(looks)) == 10
+    assert len({colour for colour, _ in looks[:6]}) == 6
+    assert len({marker for _, marker in looks[:6]}) == 6
+
+
+@pytest.mark.parametrize("seeds", [False, True])
+def test_scores_show_both_deviations(tmp_path, drawn, seeds):
+    scores = {
+        "a": (60.0, 5.0, 1.0 if seeds else None),
+        "b": (70.0, None, None),
+        "c": (80.0, 4.0, 2.0 if seeds else None),
+    }
+    plot_scores(scores, tmp_path / "a.png", "WA")
+    axes = drawn[0].axes[0]
+    assert [bar.get_width() for bar in axes.patches] == [60, 70, 80]
+    assert [text.get_text() for text in axes.texts] == ["60.0", "70.0", "80.0"]
+    assert [text.get_text() for text in axes.get_yticklabels()] == ["a", "b", "c"]
+    low, high = axes.get_ylim()
+    assert low > high  # the first at the top
+    spans = {
+        lines.get_label(): [
+            list(path[:, 0]) for path in lines.lines[2][0].get_segments()
+        ]
+        for lines in axes.containers[1:]
+    }
+    expected = {"standard deviation over folds": [[55, 65], [76, 84]]}
+    if seeds:
+        expected["standard deviation over seeds"] = [[59, 61], [78, 82]]
+    assert spans == expected
+    pixels(tmp_path / "a.png")
 
 
 def draw_confusion(path, cell):
@@ -145,7 +182,14 @@ def draw_history(path, cell):
     plot_history(data, path)
 
 
-@pytest.mark.parametrize("draw", [draw_confusion, draw_weights, draw_history])
+def draw_scores(path, cell):
+    plot_scores({"a": (10.0 * cell, 1.0, None)}, path, "title")
+
+
+DRAW = [draw_confusion, draw_weights, draw_history, draw_scores]
+
+
+@pytest.mark.parametrize("draw", DRAW)
 def test_pictures_follow_the_data(tmp_path, draw):
     for name, cell in (("a", 1), ("b", 1), ("c", 4)):
         draw(tmp_path / f"{name}.png", cell)
@@ -156,7 +200,7 @@ def test_pictures_follow_the_data(tmp_path, draw):
     assert not _pylab_helpers.Gcf.figs  # nothing is left in pyplot's hands
 
 
-@pytest.mark.parametrize("draw", [draw_confusion, draw_weights, draw_history])
+@pytest.mark.parametrize("draw", DRAW)
 def test_interrupted_pictures_leave_nothing(tmp_path, monkeypatch, draw):
     def stop(figure, path, **options):
         path.write_bytes(b"half")
@@ -180,6 +224,7 @@ def test_interrupted_pictures_leave_nothing(tmp_path, monkeypatch, draw):
         (lambda p: plot_layer_weights({"a": [1], "b": [0, 1]}, p), r"'a': 1, 'b': 2"),
         (lambda p: plot_history({}, p), r"at least one epoch \(got {}\)"),
         (lambda p: plot_history({"fold 1": []}, p), r"\(got {'fold 1': 0}\)"),
+        (lambda p: plot_scores({}, p, ""), "no scores to draw"),
     ],
 )
 def test_wrong_shapes(tmp_path, plot, message):

@@ -69,14 +69,20 @@ def test_padding_order_and_mates_change_nothing(name, batch):
     frames, lengths = batch
     pooling = make(name)
     whole = pooling(frames, lengths)
+    size = max(FRAMES)
     padded = torch.nn.functional.pad(frames, (0, 0, 0, 33), value=float("nan"))
-    wider = pooling(padded, lengths * max(FRAMES) / (max(FRAMES) + 33))
+    padded.requires_grad_()
+    wider = pooling(padded, lengths * size / (size + 33))
     torch.testing.assert_close(wider, whole, rtol=1e-5, atol=1e-6)
+    wider.square().sum().backward()
+    for gradient in (padded.grad, *(p.grad for p in pooling.parameters())):
+        assert gradient.isfinite().all()
     order = torch.tensor([2, 0, 3, 1])
     torch.testing.assert_close(
         pooling(frames[order], lengths[order]), whole[order], rtol=1e-5, atol=1e-6
     )
     for row, real in enumerate(FRAMES):
+        assert padded.grad[row, real:].abs().max() == 0
         alone = pooling(frames[row : row + 1, :real])
         torch.testing.assert_close(alone, whole[row : row + 1], rtol=1e-5, atol=1e-6)
 
@@ -142,7 +148,7 @@ def test_names_and_errors():
         make_pooling("max", 4)
     with pytest.raises(InputError, match="n_heads is 0"):
         make_pooling("attentive_corr", 4, n_heads=0)
-    with pytest.raises(ValueError, match="input_size must be at least 2"):
+    with pytest.raises(InputError, match="input_size is 1; it must be at least 2"):
         CorrelationPooling(1)
     with pytest.raises(ValueError, match=r"\(B, T, 4\) \(got \(2, 3, 5\)\)"):
         MeanPooling(4)(torch.zeros(2, 3, 5))

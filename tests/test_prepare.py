@@ -1,36 +1,38 @@
-"""Preparation of manifests: names, labels, splits, repeated runs, the table."""
+"""IEMOCAP: names, label files and folders of a release, and the program."""
 
 import os
 import random
+import re
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import iemocap_prepare
-import numpy as np
 import pytest
-import soundfile
-from iemocap_counts import (
-    FULL_CLIPS,
-    FULL_COUNTS,
-    FULL_TURNS,
-    Preparation,
-    print_remarks,
+from iemocap_prepare import (
+    CODES,
+    LABELS,
+    SESSIONS,
+    parse_labels,
+    prepare_iemocap,
+    read_iemocap,
 )
-from iemocap_labels import CODES, Turn, parse_labels
-from iemocap_prepare import LABELS, SESSIONS, prepare_iemocap
 from releases import (
+    FULL,
     contents,
     label_block,
     label_file,
     make_full_release,
     make_release,
-    manifest_bytes,
     read_manifests,
+    write_labels,
 )
 
-PARTS = ("train", "valid", "test")
+from sercorr.data.manifests import plan_manifests
+from sercorr.errors import InputError
+
 FIELDS = ["wav", "duration", "emo", "code", "speaker", "session", "votes"]
 
 
@@ -44,10 +46,6 @@ def release(tmp_path_factory) -> Path:
 def copy(release, tmp_path) -> Path:
     """A copy of the small release, to be spoilt."""
     return Path(shutil.copytree(release, tmp_path / "copy"))
-
-
-def times(folder: Path) -> dict[str, int]:
-    return {name: os.stat(folder / name).st_mtime_ns for name in contents(folder)}
 
 
 # Names and labels
@@ -66,12 +64,14 @@ def times(folder: Path) -> dict[str, int]:
 )
 def test_odd_names_are_parsed(name, session, dialog, speaker):
     (turn,) = parse_labels(label_file([label_block(name, "exc")]), "a.txt")
-    assert (turn.session, turn.dialog, turn.speaker) == (session, dialog, speaker)
+    assert (turn.id, turn.group, turn.speaker) == (name, session, speaker)
     assert turn.wav == f"Session{session}/sentences/wav/{dialog}/{name}.wav"
 
 
 def test_codes_and_classes():
-    classes = {code: Turn("Ses01F_impro01_F000", code, (), "").emo for code in CODES}
+    head = "[1.0 - 2.0]\tSes01F_impro01_F{:03d}\t{}\t[1, 2, 3]\n"
+    text = "".join(head.format(i, code) for i, code in enumerate(CODES))
+    classes = {turn.code: turn.emotion for turn in parse_labels(text.encode(), "a")}
     used = {"neu": "neu", "hap": "hap", "exc": "hap", "ang": "ang", "sad": "sad"}
     assert {code: name for code, name in classes.items() if name} == used
     left_out = {code for code, name in classes.items() if name is None}
@@ -99,11 +99,10 @@ BLOCK = (
 def test_raters_categories(line_end, start):
     first, second = parse_labels(start + BLOCK.replace(b"\n", line_end), "a.txt")
     # In the order of the raters' numbers; no self-reports, nothing from comments.
-    votes = (("Neutral state",), ("Neutral state", "Sadness"), ("Anger",), ("Other",))
-    assert (first.name, first.code) == ("Ses01F_impro01_F000", "neu")
-    assert first.votes == votes
-    assert (second.name, second.code) == ("Ses01F_impro01_F001", "xxx")
-    assert second.votes == ((),)
+    votes = [["Neutral state"], ["Neutral state", "Sadness"], ["Anger"], ["Other"]]
+    assert (first.id, first.code, first.votes) == ("Ses01F_impro01_F000", "neu", votes)
+    assert (second.id, second.code) == ("Ses01F_impro01_F001", "xxx")
+    assert second.votes == [[]]
     assert first.place == "a.txt, line 1"
 
 
@@ -111,25 +110,21 @@ def test_raters_categories(line_end, start):
 
 
 def test_entries(release, tmp_path):
-    done = prepare_iemocap(release, tmp_path)
+    made = prepare_iemocap(release, tmp_path)
+    assert made.corpus.totals == {"dialogs": (10, 151), "turns": (50, 10_039)}
     manifests = read_manifests(tmp_path)
-    assert (done.dialogs, done.turns, done.clips, done.skipped) == (10, 50, 40, 0)
+    assert sorted({fold for fold, _ in manifests}) == list(SESSIONS)
     everything = {}
     for (fold, part), manifest in manifests.items():
-        assert list(manifest) == sorted(manifest)
         everything.update(manifest)
-        assert all(
-            (e["session"] == fold) == (part == "test") for e in manifest.values()
-        )
+        tested = {entry["session"] == fold for entry in manifest.values()}
+        assert tested == {part == "test"}
     assert len(everything) == 40
     for name, entry in everything.items():
         assert list(entry) == FIELDS
-        assert entry["wav"].startswith("{data_root}/")
         path = Path(entry["wav"].format(data_root=release))
-        assert path.stem == name
-        assert entry["duration"] == len(soundfile.read(path)[0]) / 16000
+        assert (path.stem, path) == (name, made.clips[name])
         assert entry["emo"] == {"exc": "hap"}.get(entry["code"], entry["code"])
-        assert entry["emo"] in LABELS
     assert everything["Ses01F_script02_2_MXX0"]["speaker"] == "Ses01M"
     odd = everything["Ses03M_impro05a_F000"]
     assert odd["votes"] == [["Neutral state"], ["Neutral state", "Surprise"]]
@@ -138,220 +133,72 @@ def test_entries(release, tmp_path):
     assert everything[windows]["votes"] == odd["votes"]
 
 
-def test_splits(release, tmp_path):
-    prepare_iemocap(release, tmp_path, valid_ratio=0.3)
-    manifests = read_manifests(tmp_path)
-    draws = set()
-    for fold in SESSIONS:
-        train, valid, test = (manifests[fold, part] for part in PARTS)
-        assert (len(train), len(valid), len(test)) == (32 - 10, 10, 8)  # 9.6, rounded
-        assert len({*train, *valid, *test}) == 40
-        others = {e["speaker"] for e in (*train.values(), *valid.values())}
-        tested = {e["speaker"] for e in test.values()}
-        assert tested == {f"Ses0{fold}F", f"Ses0{fold}M"}
-        assert not others & tested
-        names = sorted({*train, *valid})
-        expected = random.Random(f"1234/{fold}").sample(names, 10)
-        assert list(valid) == sorted(expected)
-        draws.add(tuple(names.index(name) for name in valid))
-    assert len(draws) > 1  # each fold has its own draw
+def test_the_wrapper_passes_its_settings_on(release, tmp_path):
+    settings = {"valid_ratio": 0.3, "valid_session": 2, "skip_bad_audio": True}
+    prepare_iemocap(release, tmp_path / "a", seed=7, **settings)
+    plan = plan_manifests(
+        read_iemocap(release),
+        tmp_path / "b",
+        labels=["neu", "hap", "ang", "sad"],
+        n_folds=5,
+        split_seed=7,
+        **settings,
+    )
+    plan.write()
+    assert contents(tmp_path / "a") == contents(tmp_path / "b")
 
 
-@pytest.mark.parametrize("ratio", [0.001, 0.999])
-def test_no_part_is_empty(release, tmp_path, ratio):
-    prepare_iemocap(release, tmp_path, valid_ratio=ratio)
-    assert min(map(len, read_manifests(tmp_path).values())) == 1
-
-
-@pytest.mark.parametrize("session", SESSIONS)
-def test_a_whole_session_for_validation(release, tmp_path, session):
-    prepare_iemocap(release, tmp_path, valid_session=session)
-    manifests = read_manifests(tmp_path)
-    for fold in SESSIONS:
-        held_out = session if session != fold else {5: 1}.get(fold, fold + 1)
-        found = {
-            part: {e["session"] for e in manifests[fold, part].values()}
-            for part in PARTS
-        }
-        assert found == {
-            "train": set(SESSIONS) - {fold, held_out},
-            "valid": {held_out},
-            "test": {fold},
-        }
-
-
-def test_the_seed_decides_the_draw(release, tmp_path):
-    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
-        prepare_iemocap(release, tmp_path / name, seed=seed)
-    a, b, c = (manifest_bytes(tmp_path / name) for name in "abc")
-    assert a == b
-    assert a["fold_1/valid.json"] != c["fold_1/valid.json"]
-    assert a["fold_1/test.json"] == c["fold_1/test.json"]
-
-
-def test_bytes_do_not_depend_on_place_or_order(release, tmp_path, monkeypatch):
+def test_the_order_of_folders_does_not_matter(release, tmp_path, monkeypatch):
     prepare_iemocap(release, tmp_path / "here")
-    elsewhere = tmp_path / "a longer name" / "ü"
-    shutil.copytree(release, elsewhere)
-    rng = random.Random(0)
-    listdir, scandir = os.listdir, os.scandir
+    rng, calls = random.Random(0), []
 
-    class Shuffled(list):
-        def __enter__(self):
-            return self
+    def shuffled(function):
+        def listed(*arguments):
+            calls.append(arguments)
+            entries = sorted(function(*arguments), key=str, reverse=True)
+            return iter(rng.sample(entries, len(entries)))
 
-        def __exit__(self, *_):
-            return None
+        return listed
 
-        def close(self):
-            pass
-
-    def shuffled(entries):
-        entries = sorted(entries, key=str, reverse=True)
-        rng.shuffle(entries)
-        return entries
-
-    calls = []
-
-    def shuffled_scandir(*path):
-        calls.append(path)
-        with scandir(*path) as entries:
-            return Shuffled(shuffled(entries))
-
-    glob, iterdir = Path.glob, Path.iterdir
     with monkeypatch.context() as patch:
-        patch.setattr(os, "listdir", lambda *path: shuffled(listdir(*path)))
-        patch.setattr(os, "scandir", shuffled_scandir)
-        patch.setattr(Path, "iterdir", lambda self: iter(shuffled(iterdir(self))))
-        patch.setattr(
-            Path,
-            "glob",
-            lambda self, pattern: (
-                calls.append(pattern) or iter(shuffled(glob(self, pattern)))
-            ),
-        )
-        prepare_iemocap(elsewhere, tmp_path / "there")
+        for name in ("glob", "iterdir"):
+            patch.setattr(Path, name, shuffled(getattr(Path, name)))
+        prepare_iemocap(release, tmp_path / "there")
     assert calls  # else nothing was shuffled
     assert contents(tmp_path / "here") == contents(tmp_path / "there")
 
 
-# Repeated runs
-
-
-def test_a_second_run_changes_nothing(release, tmp_path, capsys, monkeypatch):
-    first = prepare_iemocap(release, tmp_path)
-    before, stamps = contents(tmp_path), times(tmp_path)
-    assert "session" in capsys.readouterr().out
-    monkeypatch.setattr(iemocap_prepare, "read_header", None)  # would fail if called
-    monkeypatch.setattr(iemocap_prepare, "require_writable", None)
-    second = prepare_iemocap(release, tmp_path)
-    assert (contents(tmp_path), times(tmp_path)) == (before, stamps)
-    assert f"{tmp_path}: up to date (40 clips)" in capsys.readouterr().out
-    assert (first.fresh, second.fresh) == (True, False)
-    assert second.counts == first.counts
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"valid_ratio": 0.4},
-        {"valid_session": 2},
-        {"seed": 7},
-        {"skip_bad_audio": True},
-    ],
-)
-def test_changed_settings_prepare_again(release, tmp_path, change):
-    prepare_iemocap(release, tmp_path / "changed")
-    assert prepare_iemocap(release, tmp_path / "changed", **change).fresh
-    prepare_iemocap(release, tmp_path / "new", **change)
-    assert contents(tmp_path / "changed") == contents(tmp_path / "new")
-    assert not prepare_iemocap(release, tmp_path / "changed", **change).fresh
-
-
-def test_changed_data_prepare_again(copy, tmp_path):
-    out = tmp_path / "out"
+def test_comments_and_rubbish_change_no_manifest(copy, tmp_path):
     labels = copy / "Session2/dialog/EmoEvaluation/Ses02F_impro01.txt"
-    clip = copy / "Session2/sentences/wav/Ses02F_impro01/Ses02F_impro01_F000.wav"
-    prepare_iemocap(copy, out)
-    labels.write_bytes(labels.read_bytes().replace(b"Surprise", b"Boredom"))
-    assert prepare_iemocap(copy, out).fresh
-    votes = read_manifests(out)[2, "test"]["Ses02F_impro01_F000"]["votes"]
-    assert votes == [["Neutral state"], ["Neutral state", "Boredom"]]
-    soundfile.write(clip, np.zeros(32000), 16000)
-    assert prepare_iemocap(copy, out).fresh
-    assert read_manifests(out)[2, "test"]["Ses02F_impro01_F000"]["duration"] == 2.0
-    soundfile.write(clip, np.zeros(32000), 8000)  # of the same size
-    assert prepare_iemocap(copy, out).fresh
-    assert read_manifests(out)[2, "test"]["Ses02F_impro01_F000"]["duration"] == 4.0
+    assert prepare_iemocap(copy, tmp_path / "out").fresh
     labels.with_name("._Ses02F_impro01.txt").write_bytes(b"other rubbish")
-    assert not prepare_iemocap(copy, out).fresh
+    labels.write_bytes(labels.read_bytes().replace(b"(none)", b"(a; comment)"))
+    assert not prepare_iemocap(copy, tmp_path / "out").fresh
+    labels.write_bytes(labels.read_bytes().replace(b"Surprise", b"Boredom"))
+    assert prepare_iemocap(copy, tmp_path / "out").fresh
+    votes = read_manifests(tmp_path / "out")[2, "test"]["Ses02F_impro01_F000"]["votes"]
+    assert votes == [["Neutral state"], ["Neutral state", "Boredom"]]
 
 
-@pytest.mark.parametrize(
-    "damage",
-    [
-        lambda folder: (folder / "fold_3/train.json").unlink(),
-        lambda folder: (folder / "fold_3/train.json").write_text("{}"),
-        lambda folder: (folder / "prepare.json").write_text("{"),
-        lambda folder: (folder / "prepare.json").write_text("[]"),
-        lambda folder: (folder / "prepare.json").unlink(),
-    ],
-)
-def test_damaged_manifests_are_made_again(release, tmp_path, damage):
-    prepare_iemocap(release, tmp_path)
-    before = contents(tmp_path)
-    damage(tmp_path)
-    assert prepare_iemocap(release, tmp_path).fresh
-    assert contents(tmp_path) == before
-
-
-@pytest.mark.parametrize("renamed", [0, 1, 8, 15])
-def test_a_run_that_stops_half_way_leaves_no_mixture(
-    release, tmp_path, monkeypatch, renamed
-):
-    """Stopped at any rename, no record vouches for the files that are there."""
-    prepare_iemocap(release, tmp_path, seed=1)
-    replace, left = os.replace, [renamed]
-
-    def stop(source, target):
-        if left[0] == 0:
-            raise KeyboardInterrupt
-        left[0] -= 1
-        replace(source, target)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(os, "replace", stop)
-        with pytest.raises(KeyboardInterrupt):
-            prepare_iemocap(release, tmp_path, seed=2)
-    assert set(contents(tmp_path)) == {
-        f"fold_{fold}/{part}.json" for fold in SESSIONS for part in PARTS
-    }
-    for seed in (1, 2):
-        again = tmp_path.with_name(f"{tmp_path.name}-{seed}")
-        shutil.copytree(tmp_path, again)
-        assert prepare_iemocap(release, again, seed=seed).fresh
-        prepare_iemocap(release, again / "new", seed=seed)
-        assert manifest_bytes(again / "new") == manifest_bytes(again)
-
-
-def test_a_run_that_fails_while_writing_leaves_the_old_manifests(
-    release, tmp_path, monkeypatch
-):
-    prepare_iemocap(release, tmp_path, seed=1)
-    before = contents(tmp_path)
-    write, left = Path.write_bytes, [9]
-
-    def full_disk(path, content):
-        left[0] -= 1
-        if left[0] == 0:
-            raise OSError(28, "No space left on device", str(path))
-        return write(path, content)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Path, "write_bytes", full_disk)
-        with pytest.raises(OSError, match="No space left"):
-            prepare_iemocap(release, tmp_path, seed=2)
-    assert contents(tmp_path) == before
+def test_other_folds_and_classes(release, tmp_path, capsys):
+    corpus, out = read_iemocap(release), tmp_path / "out"
+    message = (
+        r"n_folds is 4, but IEMOCAP has 5 sessions .*--fold_by speaker for 4 folds"
+    )
+    with pytest.raises(InputError, match=message):
+        plan_manifests(corpus, out, labels=LABELS, n_folds=4)
+    three = {"labels": ["neu", "ang", "sad"], "n_folds": 4, "fold_by": "speaker"}
+    plan = plan_manifests(corpus, out, **three)
+    assert not out.exists()
+    plan.write()
+    plan.report()
+    assert "10 clips of other labels left out: hap 10" in capsys.readouterr().out
+    manifests = read_manifests(out)
+    tested = [
+        {e["speaker"] for e in manifests[k, "test"].values()} for k in (1, 2, 3, 4)
+    ]
+    assert sorted(map(len, tested)) == [2, 2, 3, 3]
+    assert len(set.union(*tested)) == 10
 
 
 def test_the_program(release, tmp_path):
@@ -372,59 +219,126 @@ def test_the_program(release, tmp_path):
     assert wrong.returncode == 2
     assert wrong.stderr.startswith(f"error: {tmp_path / 'none'}: no such folder")
     assert "Traceback" not in wrong.stderr
+    usage = run("--help").stdout
+    for word in ("DIR", "MANIFESTS", "--valid_session", "--skip_bad_audio", "(0.2)"):
+        assert word in usage
 
 
-# The tables
+# Counts
 
 
 def test_the_full_release(tmp_path, capsys):
     release = make_full_release(tmp_path / "release")
-    done = prepare_iemocap(release, tmp_path / "out")
-    assert (done.dialogs, done.turns, done.clips) == (151, 10_039, 5_531)
-    assert [sum(row) for row in done.counts.values()] == [1085, 1023, 1151, 1031, 1241]
-    out = capsys.readouterr().out
-    assert "warning" not in out
-    assert "note" not in out
-    rows = [" ".join(line.split()) for line in out.splitlines()]
+    made = prepare_iemocap(release, tmp_path / "out")
+    for session, (*counts, _dialogs, _turns) in FULL.items():
+        codes = ("ang", "hap", "exc", "sad", "neu")
+        assert made.counts[session] == dict(zip(codes, counts, strict=True))
+    assert len(made.clips) == 5531
+    rows = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
     assert rows == [
-        "session ang hap + exc sad neu all",
-        "1 229 135 + 143 194 384 1085",
-        "2 137 117 + 210 197 362 1023",
-        "3 240 135 + 151 305 320 1151",
-        "4 327 65 + 238 143 258 1031",
-        "5 170 143 + 299 245 384 1241",
-        "all 1103 595 + 1041 1084 1708 5531",
+        "session neu hap + exc ang sad all",
+        "1 384 135 + 143 229 194 1085",
+        "2 362 117 + 210 137 197 1023",
+        "3 320 135 + 151 240 305 1151",
+        "4 258 65 + 238 327 143 1031",
+        "5 384 143 + 299 170 245 1241",
+        "all 1708 595 + 1041 1103 1084 5531",
     ]
-    assert sum(map(sum, FULL_COUNTS.values())) == FULL_CLIPS
-    assert done.turns == FULL_TURNS
-
-
-def test_a_full_release_with_other_counts_is_warned_of(tmp_path, capsys):
-    counts = {**FULL_COUNTS, 2: (137, 117, 210, 196, 362)}
-    print_remarks(Preparation(151, 10_039, counts, 0, True), tmp_path / "skipped.txt")
-    first, second = capsys.readouterr().out.splitlines()
+    lost = next(clip for clip in made.used if (clip.group, clip.code) == (2, "sad"))
+    clips = [clip for clip in made.corpus.utterances if clip.id != lost.id]
+    corpus = replace(made.corpus, utterances=clips)
+    plan_manifests(corpus, tmp_path / "new", labels=LABELS, n_folds=5).report()
+    *_, first, second = capsys.readouterr().out.splitlines()
     assert first == (
-        "warning: the full IEMOCAP release has 10039 turns, 5531 clips in four "
-        "classes, but here are 151 dialogs, 10039 turns, 5530 clips in four classes; "
+        "warning: the full release of IEMOCAP has 151 dialogs, 10039 turns, 5531 clips "
+        "in 4 classes, but here are 151 dialogs, 10039 turns, 5530 clips in 4 classes; "
         "results will not compare"
     )
     assert second == "warning: session 2, sad: 196, expected 197"
-    print_remarks(Preparation(151, 10_000, FULL_COUNTS, 0, True), tmp_path / "s.txt")
-    (line,) = capsys.readouterr().out.splitlines()
-    assert line.startswith("warning: ")
-    assert "here are 151 dialogs, 10000 turns" in line
 
 
 def test_real_recordings(real_release, tmp_path, capsys):
-    done = prepare_iemocap(real_release, tmp_path)
-    assert done.turns == 420
-    assert {s: sum(row) for s, row in done.counts.items()} == dict.fromkeys(
-        SESSIONS, 72
+    made = prepare_iemocap(real_release, tmp_path)
+    row = {"neu": 24, "hap": 8, "exc": 8, "ang": 16, "sad": 16}
+    assert made.counts == dict.fromkeys(SESSIONS, row)
+    assert all(len(clip.votes) == 3 for clip in made.used)
+    note = "note: not the full release of IEMOCAP: 40 dialogs, 420 turns, 360 clips in"
+    assert note in capsys.readouterr().out
+
+
+# Folders and label files that are wrong
+
+
+def refused(folder: Path, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        read_iemocap(folder)
+
+
+def test_a_data_folder_that_is_no_release(copy, tmp_path):
+    refused(tmp_path / "none", r"none: no such folder; expected .*Session1")
+    (tmp_path / "file").write_text("")
+    refused(tmp_path / "file", r"file: a file, not the folder of a release")
+    refused(tmp_path, rf"did you mean {re.escape(str(copy))}\?")
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    (empty / ".DS_Store").write_text("")
+    refused(empty, r"not an IEMOCAP release: expected .* nothing \(the folder is empty")
+    for i in range(10):
+        (empty / f"speaker{i}").mkdir()
+    refused(empty, r"found speaker0, speaker1, .*speaker7 and 2 more")
+
+
+def test_a_missing_session(copy):
+    shutil.rmtree(copy / "Session3")
+    refused(
+        copy, r"Session3 missing, found only Session1, Session2, Session4, Session5"
     )
-    tested = [read_manifests(tmp_path)[fold, "test"] for fold in SESSIONS]
-    emotions = [e["emo"] for manifest in tested for e in manifest.values()]
-    counts = {label: emotions.count(label) for label in LABELS}
-    assert counts == {"neu": 120, "hap": 80, "ang": 80, "sad": 80}
-    out = capsys.readouterr().out
-    assert "note: not the full IEMOCAP release: 40 dialogs, 420 turns, 360 clips" in out
-    assert all(len(e["votes"]) == 3 for m in tested for e in m.values())
+
+
+@pytest.mark.parametrize("lost", ["dialog/EmoEvaluation", "sentences/wav"])
+def test_a_session_that_is_not_whole(copy, lost):
+    shutil.rmtree(copy / "Session4" / lost)
+    refused(copy, rf"Session4/{lost}: no such folder")
+
+
+def test_a_session_without_label_files(copy):
+    for path in (copy / "Session4/dialog/EmoEvaluation").glob("Ses*.txt"):
+        path.unlink()
+    refused(copy, r"no label file Ses\*\.txt among Attribute,")
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (b"", r"Ses01F_impro09\.txt: no labelled turn in 0 bytes; expected lines"),
+        (
+            b"\n[1.0 - 2.0]\tSes01F_impro09_F000\tneu\n",
+            r"impro09\.txt, line 2: found '.*', expected '\[start - end\]",
+        ),
+        (
+            b"[1.0 - 2.0]\tSes01F_impro09_X000\tneu\t[1, 2, 3]\n",
+            r"line 1: 'Ses01F_impro09_X000' is not the name of a turn",
+        ),
+        (
+            b"[1.0 - 2.0]\tSes01F_impro09_F0/../x\tneu\t[1, 2, 3]\n",
+            r"line 1: .* is not the name of a turn",
+        ),
+        (
+            b"[1.0 - 2.0]\tSes01F_impro09_F000\tbor\t[1, 2, 3]\n",
+            r"line 1: unknown label code 'bor' of turn Ses01F_impro09_F000; "
+            r"it must be one of neu, hap, exc, ang, sad, fru",
+        ),
+        (
+            b"[1.0 - 2.0]\tSes02F_impro09_F000\tneu\t[1, 2, 3]\n",
+            r"line 1: the turn Ses02F_impro09_F000 is of session 2, .* Session1",
+        ),
+        (
+            b"[1.0 - 2.0]\tSes01F_impro01_F000\tneu\t[1, 2, 3]\n",
+            r"impro09\.txt, line 1: Ses01F_impro01_F000 is labelled twice, "
+            r"the first time at .*Ses01F_impro01\.txt, line 3",
+        ),
+    ],
+)
+def test_labels_that_cannot_be_used(copy, content, expected):
+    write_labels(copy, "Ses01F_impro09", content)
+    refused(copy, expected)

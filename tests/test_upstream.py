@@ -1,7 +1,10 @@
 """Frozen upstreams: equal to plain transformers on the bare clip, in any batch."""
 
+import copy
 import itertools
 import math
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -12,9 +15,10 @@ from transformers import AutoModel
 from transformers.models.wav2vec2 import Wav2Vec2FeatureExtractor
 
 from sercorr.errors import InputError
-from sercorr.lobes.upstream import load_upstream
+from sercorr.lobes import Upstream, load_upstream
+from sercorr.lobes.upstream.frozen import may_be_bfloat16
 
-TOLERANCE = 5e-6
+TOLERANCE = 1e-5
 
 
 def plain_layers(folder, clip, do_normalize=True) -> torch.Tensor:
@@ -167,6 +171,91 @@ def test_clips_shorter_than_a_frame_and_wrong_shapes(group_model, source):
         upstream(torch.zeros(1000))
     with pytest.raises(ValueError, match=r"shape \(2,\), one an item \(got \(3,\)\)"):
         upstream(torch.zeros(2, 1000), torch.ones(3))
+
+
+def test_the_lazy_object_says_what_the_loaded_one_says(tiny_models):
+    for source in ("fbank", str(tiny_models["wavlm", "layer"])):
+        described, loaded = Upstream(source), load_upstream(source)
+        for samples in (399, 400, 12345):
+            assert described.frames(samples) == loaded.frames(samples)
+        assert described.num_layers == loaded.num_layers
+        assert described.output_size == loaded.output_size
+        assert described.info == loaded.info
+        assert loaded.load("cpu") is loaded, "an upstream may stand in its place"
+
+
+def test_the_lazy_object_loads_float32_once(group_model):
+    described = Upstream(str(group_model))
+    upstream = described.load()
+    assert described.load("cpu") is upstream
+    wavs, lengths = make_batch(make_clips())
+    wanted, _ = upstream(wavs, lengths)
+    upstream.use_bfloat16()
+    assert described.info.preprocessing["dtype"] == "float32"
+    assert torch.equal(described.load()(wavs, lengths)[0], wanted)
+
+
+def test_importing_the_lobes_imports_no_transformers():
+    code = "import sys, sercorr.lobes; sys.exit('transformers' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("shape", "wanted"),
+    [
+        ((32, 32, 4), False),
+        ((192, 192, 16), False),
+        ((768, 768, 16), True),
+        ((1024, 1024, 16), True),
+        ((64, 64, 4), True),
+        ((64, 32, 4), False),
+        ((32, 64, 4), False),
+        ((1, 512, 1), True),
+        ((40, 40, 1), True),
+    ],
+)
+def test_which_convolutions_may_be_bfloat16(shape, wanted):
+    assert may_be_bfloat16(*shape) is wanted
+
+
+@pytest.mark.parametrize("fast", ["1", "0"])
+@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize("family", FAMILIES)
+def test_bfloat16_is_near_float32(tiny_models, monkeypatch, family, norm, fast):
+    monkeypatch.setenv("SERCORR_FAST", fast)
+    folder = str(tiny_models[family, norm])  # its positions: 32 channels in 4 groups
+    upstream, full = load_upstream(folder, precision="bf16"), load_upstream(folder)
+    assert upstream.info == full.info.at_precision("bf16") != full.info
+    wavs, lengths = make_batch(make_clips())
+    wanted, _ = full(wavs, lengths)
+    twin = copy.deepcopy(upstream).use_bfloat16()  # which it is already
+    for half in (upstream, twin):
+        with torch.autocast("cpu", enabled=False):  # whatever the caller does
+            got, _ = half(wavs, lengths)
+        assert got.dtype == torch.float32
+        norms = [
+            x.transpose(0, 1).flatten(1).norm(dim=1) for x in (got - wanted, wanted)
+        ]
+        errors = norms[0] / norms[1]  # of each layer
+        assert errors.min() > 1e-4
+        assert errors.max() < 0.03
+
+
+@pytest.mark.parametrize(("width", "kind"), [(32, "float32"), (64, "bfloat16")])
+def test_positions_are_convolved_in(tmp_path, width, kind):
+    build_model(tmp_path, "hubert", "group", hidden_size=width)
+    upstream, outputs = load_upstream(str(tmp_path), precision="bf16"), []
+    convolution = upstream.model.encoder.pos_conv_embed.conv
+    convolution.register_forward_hook(lambda *values: outputs.append(values[2].dtype))
+    upstream(*make_batch(make_clips()))
+    assert outputs == [convolution.weight.dtype] == [getattr(torch, kind)]
+
+
+def test_other_precisions_are_refused(group_model):
+    with pytest.raises(InputError, match="extract_precision is 'int8'; .*fp32, bf16"):
+        load_upstream(str(group_model), precision="int8")
+    with pytest.raises(InputError, match="is 'bf16', but fbank has no network"):
+        load_upstream("fbank", precision="bf16")
 
 
 def reference_bands(clip: np.ndarray) -> np.ndarray:

@@ -5,6 +5,8 @@ import json
 import logging
 import shutil
 
+import hub
+import huggingface_hub
 import pytest
 import torch
 from clips import make_batch, make_clips
@@ -13,7 +15,8 @@ from transformers import AutoModel
 
 from sercorr.errors import InputError
 from sercorr.files import read_json, write_json
-from sercorr.lobes.upstream import load_upstream, upstream_info
+from sercorr.lobes import Upstream, load_upstream, upstream_info
+from sercorr.lobes.upstream import model_files
 
 
 @pytest.fixture(scope="module")
@@ -94,24 +97,8 @@ def test_sharded_weights(group_model, tmp_path, caplog):
         stream.write(b"\x55")
     assert upstream_info(str(tmp_path)).digest != digest
     shard.unlink()
-    with pytest.raises(InputError, match=f"{shard.name}: no such file, but model"):
+    with pytest.raises(InputError, match=f"{shard.name}: no such file, but the"):
         upstream_info(str(tmp_path))
-
-
-def fake_hub(cache, name, versions):
-    """Lay out a hub cache: commit -> folder whose files that commit holds."""
-    root = cache / f"models--{name.replace('/', '--')}"
-    (root / "blobs").mkdir(parents=True)
-    for commit, folder in versions.items():
-        snapshot = root / "snapshots" / commit
-        snapshot.mkdir(parents=True)
-        for path in folder.iterdir():
-            blob = root / "blobs" / f"{commit[:4]}-{path.name}"
-            shutil.copy(path, blob)
-            (snapshot / path.name).symlink_to(blob)
-    (root / "refs").mkdir()
-    for ref, commit in zip(("old", "main"), versions, strict=True):
-        (root / "refs" / ref).write_text(commit)
 
 
 def test_hub_names_and_revisions(tiny_models, tmp_path):
@@ -120,7 +107,7 @@ def test_hub_names_and_revisions(tiny_models, tmp_path):
         old: tiny_models["hubert", "group"],
         new: tiny_models["hubert", "layer"],
     }
-    fake_hub(tmp_path, "org/name", models)
+    hub.fill_cache(tmp_path, "org/name", models)
     wavs, lengths = make_batch(make_clips())
     for revision, commit in ((None, new), ("old", old), (old, old), (new, new)):
         upstream = load_upstream("org/name", save_path=tmp_path, revision=revision)
@@ -132,6 +119,73 @@ def test_hub_names_and_revisions(tiny_models, tmp_path):
     message = "org/name, revision c{40}: .*hub cannot be reached.*download the model"
     with pytest.raises(InputError, match=message):
         load_upstream("org/name", tmp_path, "c" * 40)
+
+
+@pytest.mark.parametrize("kind", ["safetensors", "sharded", "pickled", "none"])
+def test_what_is_fetched_from_the_hub(group_model, tmp_path, monkeypatch, caplog, kind):
+    folder = shutil.copytree(group_model, tmp_path / "model")
+    weights = load_file(folder / "model.safetensors")
+    (folder / "model.safetensors").unlink()
+    model = AutoModel.from_pretrained(group_model)
+    torch.save(weights, folder / "pytorch_model.bin")
+    (folder / "model.fp16.safetensors").write_bytes(b"another's")
+    wanted = {"pytorch_model.bin"}
+    if kind in ("safetensors", "sharded"):
+        size = "20KB" if kind == "sharded" else "1GB"
+        model.save_pretrained(folder, max_shard_size=size)
+        wanted = {path.name for path in folder.glob("model[.-]*s*")}
+        wanted -= {"model.fp16.safetensors"}
+        assert (len(wanted) > 2) == (kind == "sharded")
+    elif kind == "none":
+        (folder / "pytorch_model.bin").unlink()
+    library = logging.getLogger("huggingface_hub")
+    monkeypatch.setattr(library, "propagate", True)
+    constants = huggingface_hub.constants
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    with hub.serve(folder, "org/name") as (address, sent):
+        monkeypatch.setattr(constants, "ENDPOINT", address)
+        template = address + "/{repo_id}/resolve/{revision}/{filename}"
+        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+        described = Upstream("org/name", save_path=tmp_path / "cache")
+        assert (described.num_layers, described.output_size) == (4, 32)
+        assert set(sent) == {"config.json", "preprocessor_config.json"}
+        if kind == "none":
+            with pytest.raises(
+                InputError, match=r"model.safetensors or pyt.*is not in"
+            ):
+                described.load()
+            with pytest.raises(InputError, match="org/no, .*hub has no such model or"):
+                Upstream("org/no", save_path=tmp_path / "cache")
+            return
+        assert described.info.revision == hub.COMMIT
+        wavs, lengths = make_batch(make_clips())
+        assert torch.equal(
+            described.load()(wavs, lengths)[0],
+            load_upstream(str(group_model))(wavs, lengths)[0],
+        )
+        assert set(sent) - {"config.json", "preprocessor_config.json"} == wanted
+        before = list(sent)
+        load_upstream("org/name", save_path=tmp_path / "cache")
+        assert sent == before, "nothing is fetched twice"
+    assert "No files matched" not in caplog.text
+
+
+def test_weights_are_hashed_once_for_all_objects(group_model, tmp_path, monkeypatch):
+    copy = shutil.copytree(group_model, tmp_path / "copy")
+    (tmp_path / "link").symlink_to(copy)
+    hashed, digest = [], model_files.file_digest
+    monkeypatch.setattr(
+        model_files, "file_digest", lambda path: hashed.append(path) or digest(path)
+    )
+    first = upstream_info(str(copy))
+    assert upstream_info(str(tmp_path / "link")).digest == first.digest
+    assert load_upstream(str(copy)).info == first
+    assert len(hashed) == 1
+    weights = load_file(copy / "model.safetensors")
+    weights["encoder.layer_norm.bias"][0] += 1
+    save_file(weights, copy / "model.safetensors", metadata={"format": "pt"})
+    assert upstream_info(str(copy)).digest != first.digest
+    assert len(hashed) == 2
 
 
 def test_unreachable_hub_and_unknown_names(tmp_path):

@@ -3,6 +3,9 @@
 libsndfile quietly shortens a RIFF file that was cut off, so its promise is read here
 by hand and compared with the file's size. Other formats (RF64, FLAC, ...) are left to
 libsndfile, and a file that gives fewer samples than its header says is refused.
+
+torch is imported where samples are read: preparing a corpus reads headers alone, and
+should not wait seconds for it.
 """
 
 import functools
@@ -11,15 +14,16 @@ import math
 import os
 import struct
 from dataclasses import dataclass
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 import soundfile
-import torch
-from torchaudio.functional import resample
 
 from sercorr import SAMPLE_RATE
 from sercorr.errors import InputError
+
+if TYPE_CHECKING:
+    import torch
 
 MIN_SAMPLES = 400
 """Shortest usable clip at 16 kHz: one frame of 25 ms."""
@@ -146,11 +150,11 @@ frame of 25 ms needs 400; leave the clip out
         )
 
 
-def read_audio(path: str | os.PathLike) -> torch.Tensor:
+def read_audio(path: str | os.PathLike) -> "torch.Tensor":
     """Read a clip as one channel at 16 kHz.
 
     Several channels are mixed down by their mean and another rate is resampled; each
-    is noted in the log, once a file.
+    is noted in the log, once per file.
 
     Arguments
     ---------
@@ -176,6 +180,8 @@ def read_audio(path: str | os.PathLike) -> torch.Tensor:
     >>> read_audio(path)
     tensor([0.5000, 0.5000, 0.5000,  ..., 0.5000, 0.5000, 0.5000])
     """
+    import torch  # noqa: PLC0415
+
     info = read_header(path)
     require_one_frame(path, info)
     try:
@@ -201,7 +207,12 @@ def read_audio(path: str | os.PathLike) -> torch.Tensor:
     return clip
 
 
-def _resample(path: str | os.PathLike, clip: torch.Tensor, info: AudioInfo):
+def _resample(
+    path: str | os.PathLike, clip: "torch.Tensor", info: AudioInfo
+) -> "torch.Tensor":
+    from torch.nn.functional import pad  # noqa: PLC0415
+    from torchaudio.functional import resample  # noqa: PLC0415
+
     common = math.gcd(info.sample_rate, SAMPLE_RATE)
     if (info.sample_rate // common) * (SAMPLE_RATE // common) > _MAX_KERNEL:
         raise InputError(
@@ -210,7 +221,7 @@ def _resample(path: str | os.PathLike, clip: torch.Tensor, info: AudioInfo):
         )
     # torchaudio counts its output in float32 and may lose the last sample of a long
     # clip; zeros behind the end, which it assumes anyway, make the count exact.
-    padded = torch.nn.functional.pad(clip, (0, info.sample_rate))
+    padded = pad(clip, (0, info.sample_rate))
     resampled = resample(padded, info.sample_rate, SAMPLE_RATE)
     return resampled[: info.samples].contiguous()
 
@@ -246,7 +257,7 @@ def _check_file(path: str | os.PathLike) -> None:
 
 
 def _riff_promise(file: BinaryIO, size: int) -> tuple[int, int, int] | None:
-    """Return promised bytes, bytes found, bytes a second; None if not to be said."""
+    """Return bytes promised, bytes found, bytes per second; None: no length said."""
     head = file.read(12)
     if len(head) < 12 or head[:4] != b"RIFF" or head[8:] != b"WAVE":
         return None

@@ -1,4 +1,4 @@
-"""A run's training history: one record an epoch, in ``history.json``."""
+"""A run's training history: one record per epoch, in ``history.json``."""
 
 import os
 from collections.abc import Mapping
@@ -7,19 +7,10 @@ from pathlib import Path
 from sercorr.errors import InputError
 from sercorr.files import read_json, write_json
 
-KEYS = (
-    "epoch",
-    "updates",
-    "train_loss",
-    "valid_loss",
-    "valid_wa",
-    "valid_ua",
-)
-"""Keys of a record: epoch from 1, updates made since the start of training, mean
-losses, rates in percent."""
-
-OPTIONAL_KEYS = ("lr", "seconds")
-"""Keys that a record may have: learning rate, duration of the epoch in seconds."""
+KEYS = ("epoch", "updates", "train_loss", "valid_loss", "valid_wa", "valid_ua")
+"""What every record has: the epoch from 1, the updates made since the start of
+training, mean losses in nats, rates in percent. A record may hold more numbers, such
+as ``lr`` and ``seconds``."""
 
 Record = dict[str, float]
 
@@ -35,12 +26,12 @@ def record_epoch(path: str | os.PathLike, record: Mapping[str, float]) -> None:
     path : path
         The ``history.json``; made if missing.
     record : mapping
-        One finite number for each of `KEYS`, and for any of `OPTIONAL_KEYS`.
+        Finite numbers, among them `KEYS`.
 
     Raises
     ------
     ValueError
-        A key is missing or unknown, or a number is not finite.
+        A key is missing, or a number is not finite.
     InputError
         The file is there but is no history.
 
@@ -54,14 +45,12 @@ def record_epoch(path: str | os.PathLike, record: Mapping[str, float]) -> None:
     >>> [record["epoch"] for record in read_history(path)]
     [1, 2]
     """
-    keys = [key for key in (*KEYS, *OPTIONAL_KEYS) if key in record]
-    if len(keys) != len(record) or not set(KEYS) <= set(keys):
+    if not _is_record(dict(record)):
         raise ValueError(
-            f"a record has the keys {list(KEYS)} and may have {list(OPTIONAL_KEYS)} "
-            f"(got {sorted(record)})"
+            f"a record needs a number for each of {list(KEYS)} (got {dict(record)})"
         )
     earlier = [r for r in read_history(path) if r["epoch"] < record["epoch"]]
-    write_json(path, [*earlier, {key: record[key] for key in keys}])
+    write_json(path, [*earlier, dict(record)])
 
 
 def read_history(path: str | os.PathLike) -> list[Record]:
@@ -80,7 +69,7 @@ def read_history(path: str | os.PathLike) -> list[Record]:
     if not Path(path).exists():
         return []
     records = read_json(path)
-    if not isinstance(records, list) or not all(_is_record(r) for r in records):
+    if not isinstance(records, list) or not all(map(_is_record, records)):
         raise InputError(
             f"{path}: not a training history (a list of records with the keys "
             f"{', '.join(KEYS)}); remove it"
@@ -89,9 +78,7 @@ def read_history(path: str | os.PathLike) -> list[Record]:
 
 
 def best_record(records: list[Record]) -> Record:
-    """Give the record with the highest validation accuracy.
-
-    Among equals it is the earliest one.
+    """Give the record with the highest validation accuracy, the earliest of equals.
 
     Example
     -------

@@ -5,13 +5,41 @@ fraction of utterances that are right. Here that fraction is ``wa``, and ``ua`` 
 mean of the class recalls: compare the paper with ``wa``. All rates are in percent.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, recall_score
 
-RATES = ("wa", "ua", "macro_f1")
-"""Names of the rates of `classification_metrics`, each in percent."""
+def weighted_accuracy(
+    truth: list[str], prediction: list[str], present: list[str]
+) -> float:
+    """Share of utterances that are right."""
+    return _sklearn().accuracy_score(truth, prediction)
+
+
+def unweighted_accuracy(
+    truth: list[str], prediction: list[str], present: list[str]
+) -> float:
+    """Mean of the class recalls."""
+    return _sklearn().recall_score(
+        truth, prediction, labels=present, average="macro", zero_division=0
+    )
+
+
+def macro_f1(truth: list[str], prediction: list[str], present: list[str]) -> float:
+    """Mean over classes of 2 hits / (2 hits + false alarms + misses)."""
+    return _sklearn().f1_score(
+        truth, prediction, labels=present, average="macro", zero_division=0
+    )
+
+
+RATES: dict[str, tuple[str, Callable[[list[str], list[str], list[str]], float]]] = {
+    "wa": ("WA %", weighted_accuracy),
+    "ua": ("UA %", unweighted_accuracy),
+    "macro_f1": ("macro F1 %", macro_f1),
+}
+"""Key in ``metrics.json`` -> heading in tables, and a function of the true labels, the
+predicted ones and the classes that occur among the true ones, from 0 to 1. A rate that
+is added here appears in every table, also for folds that were finished before."""
 
 
 def classification_metrics(
@@ -22,21 +50,18 @@ def classification_metrics(
     Arguments
     ---------
     truth, prediction : sequence of str
-        One label an utterance, in the same order.
+        One label per utterance, in the same order.
     labels : sequence of str
         All labels, in the order of the confusion matrix.
 
     Returns
     -------
     dict
-        ``n``: number of utterances. ``wa``: percent of utterances that are right.
-        ``ua``: mean over classes of the percent of the class's utterances that are
-        right. ``macro_f1``: mean over classes of
-        200 hits / (2 hits + false alarms + misses). ``labels``: as given.
-        ``confusion``: counts, one row a true and one column a predicted label.
-        A class that does not occur in ``truth`` is left out of both means (as in
-        scikit-learn's balanced accuracy); an utterance given to it is a miss of its
-        true class all the same.
+        ``n``: number of utterances. Each of `RATES`, in percent. ``labels``: as given.
+        ``confusion``: counts, one row per true and one column per predicted label.
+        A class that does not occur in ``truth`` is left out of the means over classes
+        (as in scikit-learn's balanced accuracy); an utterance given to it is a miss
+        of its true class all the same.
 
     Raises
     ------
@@ -54,20 +79,43 @@ def classification_metrics(
     """
     truth, prediction, labels = list(truth), list(prediction), list(labels)
     _check(truth, prediction, labels)
-    present = set(truth)
-    averaged = {
-        "labels": [label for label in labels if label in present],
-        "average": "macro",
-        "zero_division": 0,
-    }
+    present = [label for label in labels if label in set(truth)]
+    confusion = _sklearn().confusion_matrix(truth, prediction, labels=labels)
     return {
         "n": len(truth),
-        "wa": 100.0 * float(accuracy_score(truth, prediction)),
-        "ua": 100.0 * float(recall_score(truth, prediction, **averaged)),
-        "macro_f1": 100.0 * float(f1_score(truth, prediction, **averaged)),
+        **{
+            rate: 100.0 * float(compute(truth, prediction, present))
+            for rate, (_, compute) in RATES.items()
+        },
         "labels": labels,
-        "confusion": confusion_matrix(truth, prediction, labels=labels).tolist(),
+        "confusion": confusion.tolist(),
     }
+
+
+def complete_metrics(metrics: Mapping[str, Any]) -> dict[str, Any]:
+    """Add the rates that were unknown when a fold was scored.
+
+    They are computed from the fold's confusion matrix; what is there stays.
+
+    Example
+    -------
+    >>> scores = {"wa": 75.0, "labels": ["a", "b"], "confusion": [[2, 1], [0, 1]]}
+    >>> round(complete_metrics(scores)["ua"], 2)
+    83.33
+    """
+    if all(rate in metrics for rate in RATES):
+        return dict(metrics)
+    labels, confusion = metrics["labels"], metrics["confusion"]
+    pairs = [
+        (true, predicted)
+        for true, row in zip(labels, confusion, strict=True)
+        for predicted, count in zip(labels, row, strict=True)
+        for _ in range(count)
+    ]
+    truth, prediction = zip(*pairs, strict=True)
+    scores = classification_metrics(truth, prediction, labels)
+    missing = {rate: scores[rate] for rate in RATES if rate not in metrics}
+    return {**metrics, **missing}
 
 
 def class_recalls(confusion: Sequence[Sequence[int]]) -> list[float | None]:
@@ -92,6 +140,13 @@ def class_recalls(confusion: Sequence[Sequence[int]]) -> list[float | None]:
         100.0 * row[index] / sum(row) if sum(row) else None
         for index, row in enumerate(confusion)
     ]
+
+
+def _sklearn() -> Any:
+    """Import scikit-learn late: it takes a second, and tables alone need none."""
+    import sklearn.metrics  # noqa: PLC0415
+
+    return sklearn.metrics
 
 
 def _check(truth: list[str], prediction: list[str], labels: list[str]) -> None:

@@ -2,6 +2,8 @@
 
 import ctypes
 
+from sercorr.fast import enabled
+
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
 _LARGEST = (64 << 20, 32 << 20)
 
@@ -14,13 +16,15 @@ def keep_freed_memory() -> bool:
     a hundred megabytes of them for five seconds of audio in a base-size model. Blocks
     of up to 64 MiB (32 in old releases) are kept from now on. Larger ones are not:
     what lies between kept blocks can be several times what is in use. Where there is
-    no glibc, nothing is changed.
+    no glibc, or under ``SERCORR_FAST=0``, nothing is changed.
 
     Returns
     -------
     bool
         Whether the C library took the settings.
     """
+    if not enabled():
+        return False
     try:
         mallopt = ctypes.CDLL(None).mallopt
     except (OSError, AttributeError, TypeError):

@@ -5,7 +5,8 @@ and reaches three quarters of oneDNN's rate on AMD processors. Torch's own compi
 uses the same two operators for frozen weights.
 """
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -13,13 +14,15 @@ from torch import nn
 _FRAMES = 256
 """Rows that the order is chosen for; other numbers are as correct, and as fast."""
 
+_OPERATORS = ("_reorder_linear_weight", "_linear_pointwise")
+
 
 def pack_linear_layers(model: nn.Module) -> None:
     """Let all linear layers of a frozen model use packed weights.
 
     The model computes the same to float32 rounding, has the same parameters, and may
     be moved and converted as before. The weights are in memory twice. Nothing
-    changes where torch has no oneDNN.
+    changes where torch has no oneDNN or lacks the two operators, which are private.
 
     Arguments
     ---------
@@ -28,10 +31,12 @@ def pack_linear_layers(model: nn.Module) -> None:
     """
     if not torch.backends.mkldnn.is_available():
         return
+    if not all(hasattr(torch.ops.mkldnn, name) for name in _OPERATORS):
+        return
     for module in model.modules():
         if type(module) is nn.Linear:
             module.__class__ = PackedLinear
-            module.pack()
+            cast(PackedLinear, module).pack()
 
 
 class PackedLinear(nn.Linear):
@@ -65,7 +70,7 @@ class PackedLinear(nn.Linear):
             x, self._packed, self.bias, "none", [], ""
         )
 
-    def _apply(self, fn, recurse: bool = True) -> "PackedLinear":
+    def _apply(self, fn: Callable, recurse: bool = True) -> "PackedLinear":
         super()._apply(fn, recurse)  # to another device or type
         self.pack()
         return self

@@ -6,13 +6,13 @@ bias is an additive mask, so the fused kernel does the same with less memory.
 """
 
 import types
+from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import nn
 
 
-def use_fused_attention(model: nn.Module) -> None:
+def use_fused_attention(model: Any) -> None:
     """Make every attention module of a WavLM model use the fused kernel.
 
     Arguments
@@ -27,7 +27,7 @@ def use_fused_attention(model: nn.Module) -> None:
 
 
 def fused_self_attention(
-    attention: nn.Module,
+    attention: Any,
     hidden_states: torch.Tensor,
     attention_mask: torch.Tensor | None,
     gated_position_bias: torch.Tensor,

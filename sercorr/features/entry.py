@@ -1,31 +1,60 @@
-"""One file of a feature cache: a header that vouches for every byte, then the layers.
+"""The files of a feature store: what they are called and what they say of themselves.
 
-An entry is a safetensors file with one tensor, ``layers`` (L + 1, T, D). Its header
-has a fixed size and a single possible form, so that equal features make equal files,
-the numbers start at a multiple of 64 bytes, and a damaged header shows by itself. A
-CRC-32 over header and numbers finds every flipped bit.
+    <cache_folder>/<kind of model>-<digest>/about.json
+    <cache_folder>/<kind of model>-<digest>/entries/<2 digits>/<sha256>.safetensors
+
+The folder's digest is that of ``about.json``, which holds all that decides the values;
+an entry's name is the SHA-256 of the audio file. Whatever changes, changes a name, so
+that nothing stale can be found.
+
+An entry is a safetensors file with one tensor, ``layers`` (L + 1, T, D), and one
+metadata key with one sorted JSON (several keys would come in random order), so that
+equal features make equal files. A CRC-32 over that JSON and the numbers finds every
+flipped bit there; one in the rest of the header makes it unreadable.
 """
 
 import dataclasses
 import json
-import os
-import struct
+import math
+import mmap
 import zlib
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any
 
-import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 
-HEADER_BYTES = 512
-"""Size of the header, with the eight bytes that hold its length."""
+from sercorr.errors import InputError
+from sercorr.files import json_digest, read_json
 
+FORMAT = 2
+"""Raised when entries are laid out otherwise."""
+
+ABOUT = "about.json"
+ENTRIES = "entries"
 TENSOR = "layers"
+METADATA = "sercorr"
 
-_CODES = {"float16": "F16", "bfloat16": "BF16", "float32": "F32"}  # of safetensors
-_NAMES = {code: name for name, code in _CODES.items()}
-_SIZES = {"float16": 2, "bfloat16": 2, "float32": 4}
-_UNSIGNED = "0" * 8
+_DTYPES = {"F16": "float16", "BF16": "bfloat16", "F32": "float32"}
+_BYTES = {"float16": 2, "bfloat16": 2, "float32": 4}
+
+
+class BadEntryError(InputError):
+    """An entry is truncated, damaged or foreign.
+
+    Arguments
+    ---------
+    path : pathlib.Path
+        The file.
+    reason : str
+        What is wrong with it.
+    """
+
+    def __str__(self) -> str:
+        return f"{self.args[0]}: {self.args[1]}; extract the features again"
+
+
+class MissingEntryError(BadEntryError):
+    """A clip has no entry."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,178 +64,156 @@ class EntryHeader:
     Arguments
     ---------
     signature : str
-        Digest of the cache's `Signature`.
+        Digest of the store's ``about.json``.
     audio : str
         SHA-256 of the audio file's bytes.
     samples : int
         Length of the clip at 16 kHz.
+    checksum : str
+        CRC-32 of the JSON without the checksum, then the numbers; in hexadecimal.
     dtype : str
         Stored precision.
     shape : tuple of int
         (L + 1, T, D).
-    checksum : str
-        CRC-32 of the header (with zeros in its place) and the numbers, in hexadecimal.
     """
 
     signature: str
     audio: str
     samples: int
+    checksum: str
     dtype: str
     shape: tuple[int, int, int]
-    checksum: str = _UNSIGNED
-
-    @property
-    def data_bytes(self) -> int:
-        """Bytes of the numbers."""
-        layers, frames, size = self.shape
-        return layers * frames * size * _SIZES[self.dtype]
-
-    @property
-    def file_bytes(self) -> int:
-        """Bytes of the whole file."""
-        return HEADER_BYTES + self.data_bytes
-
-    def encode(self) -> bytes:
-        """Return the file's first 512 bytes.
-
-        Example
-        -------
-        >>> header = EntryHeader("ab", "cd", 16000, "float16", (3, 49, 32))
-        >>> EntryHeader.decode(header.encode()) == header
-        True
-        """
-        metadata = {
-            "audio": self.audio,
-            "checksum": self.checksum,
-            "frames": str(self.shape[1]),
-            "samples": str(self.samples),
-            "signature": self.signature,
-        }
-        tensor = {
-            "dtype": _CODES[self.dtype],
-            "shape": list(self.shape),
-            "data_offsets": [0, self.data_bytes],
-        }
-        content = {"__metadata__": metadata, TENSOR: tensor}
-        text = json.dumps(content, separators=(",", ":")).encode("ascii")
-        length = HEADER_BYTES - 8
-        return struct.pack("<Q", length) + text.ljust(length)
-
-    @classmethod
-    def decode(cls, raw: bytes) -> "EntryHeader":
-        """Read what `encode` wrote.
-
-        Raises
-        ------
-        ValueError
-            The bytes are anything else.
-        """
-        try:
-            content = json.loads(raw[8:])
-            metadata, tensor = content["__metadata__"], content[TENSOR]
-            header = cls(
-                signature=metadata["signature"],
-                audio=metadata["audio"],
-                samples=int(metadata["samples"]),
-                dtype=_NAMES[tensor["dtype"]],
-                shape=tuple(tensor["shape"]),
-                checksum=metadata["checksum"],
-            )
-            whole = header.encode() == raw
-        except (ValueError, KeyError, TypeError, AttributeError):
-            whole = False
-        if not whole:
-            raise ValueError("its header is damaged or of another program")
-        return header
 
 
-def write_entry(file: BinaryIO, header: EntryHeader, layers: torch.Tensor) -> None:
-    """Write an entry; its checksum is computed here.
+def describe_entry(signature: str, audio: str, samples: int, numbers: Any) -> str:
+    """Write the JSON that an entry carries.
 
     Arguments
     ---------
-    file : binary file
-        Open for writing.
+    signature, audio, samples
+        See `EntryHeader`.
+    numbers : bytes-like
+        The tensor's bytes.
+
+    Example
+    -------
+    >>> describe_entry("12", "ab", 400, b"numbers")
+    '{"audio":"ab","checksum":"a734c082","samples":400,"signature":"12"}'
+    """
+    fields = {"signature": signature, "audio": audio, "samples": samples}
+    return _json({**fields, "checksum": _checksum(fields, numbers)})
+
+
+def open_entry(
+    path: Path, folder: Path, verify: bool = False, framework: str = "np"
+) -> tuple[EntryHeader, Any]:
+    """Open an entry and check that it is whole, and what its name and place promise.
+
+    Arguments
+    ---------
+    path : pathlib.Path
+        The file.
+    folder : pathlib.Path
+        The store's folder, in which `entry_path` says where it belongs.
+    verify : bool
+        Read all numbers (about 1 GB a second) and compare them with the checksum.
+        Without, it is quick: safetensors compares the file's size with its header.
+    framework : str
+        Of the tensors that the open file gives: ``np`` or ``pt``.
+
+    Returns
+    -------
     header : EntryHeader
-        Without a checksum.
-    layers : torch.Tensor
-        (L + 1, T, D) in the header's shape and precision, on the CPU.
+        What the entry says of itself.
+    file : safetensors.safe_open
+        Maps the file; closed when it is let go.
 
     Raises
     ------
-    ValueError
-        Header and layers disagree.
+    MissingEntryError
+        There is none.
+    BadEntryError
+        The file is truncated or damaged, or it is another model's, precision's or
+        clip's.
     """
-    dtype = str(layers.dtype).removeprefix("torch.")
-    if (tuple(layers.shape), dtype) != (header.shape, header.dtype):
-        raise ValueError(
-            f"layers must be {header.shape} in {header.dtype} "
-            f"(got {tuple(layers.shape)} in {dtype})"
-        )
-    data = _bytes_of(layers)
-    signed = dataclasses.replace(header, checksum=_checksum(header, data))
-    file.write(signed.encode())
-    file.write(data)
+    try:
+        file = safe_open(path, framework=framework)
+    except (FileNotFoundError, NotADirectoryError):
+        raise MissingEntryError(path, "not in the feature store") from None
+    except SafetensorError as error:
+        raise BadEntryError(path, f"truncated, too long or damaged ({error})") from None
+    try:
+        text = file.metadata()[METADATA]
+        numbers = file.get_slice(TENSOR)
+        shape, dtype = tuple(numbers.get_shape()), _DTYPES[numbers.get_dtype()]
+        fields = json.loads(text)
+        header = EntryHeader(**fields, dtype=dtype, shape=shape)
+        whole = _json(fields) == text
+    except (ValueError, KeyError, TypeError, SafetensorError):
+        whole = False
+    if not whole:
+        raise BadEntryError(path, "its header is damaged or of another program")
+    signature = folder.name.rpartition("-")[2]
+    if header.signature != signature:
+        reason = f"foreign: its signature is {header.signature}, not {signature}"
+        raise BadEntryError(path, reason)
+    if path != entry_path(folder, header.audio):
+        raise BadEntryError(path, f"foreign: its audio is {header.audio}")
+    if verify:
+        found = _checksum_of(path, header)
+        if found != header.checksum:
+            reason = f"the checksum of its bytes is {found}, not {header.checksum}"
+            raise BadEntryError(path, f"corrupt: {reason}")
+    return header, file
 
 
-def read_header(path: Path) -> EntryHeader:
-    """Read an entry's header and compare the file's size with it.
+def entry_path(folder: Path, audio: str) -> Path:
+    """Say where the entry of an audio file is, or would be."""
+    return folder / ENTRIES / audio[:2] / f"{audio}.safetensors"
+
+
+def folder_name(about: dict[str, Any]) -> str:
+    """Name a store's folder by what decides its values."""
+    return f"{about['upstream']['model_type']}-{json_digest(about)}"
+
+
+def read_about(folder: Path) -> dict[str, Any]:
+    """Read ``about.json`` of a folder and check that the folder's name follows from it.
 
     Raises
     ------
-    FileNotFoundError
-        There is no such file.
-    ValueError
-        Says what is wrong with the file.
+    InputError
+        The file is missing, broken, or made for a folder of another name.
     """
-    with open(path, "rb") as file:
-        raw = file.read(HEADER_BYTES)
-        size = file.seek(0, 2)
-    if len(raw) < HEADER_BYTES:
-        raise ValueError(f"truncated: it has {size} bytes, its header {HEADER_BYTES}")
-    header = EntryHeader.decode(raw)
-    if size != header.file_bytes:
-        kind = "truncated" if size < header.file_bytes else "too long"
-        raise ValueError(
-            f"{kind}: it has {size} bytes, its header promises {header.file_bytes}"
+    path = folder / ABOUT
+    about = read_json(path)
+    try:
+        name = folder_name(about)
+    except (KeyError, TypeError):
+        name = None
+    if name != folder.name:
+        raise InputError(
+            f"{path}: foreign: it describes {name or 'no features'}, not "
+            f"{folder.name}; remove the folder, or extract the features again"
         )
-    return header
+    return about
 
 
-def map_layers(path: Path) -> torch.Tensor:
-    """Map an entry's layers (L + 1, T, D) into memory.
-
-    Nothing is read yet, but where the system can be told to, it begins to read ahead.
-    """
-    if hasattr(os, "posix_fadvise"):
-        with open(path, "rb") as file:
-            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_WILLNEED)
-    with safe_open(path, framework="pt", device="cpu") as file:
-        return file.get_tensor(TENSOR)
-
-
-def require_checksum(header: EntryHeader, layers: torch.Tensor) -> None:
-    """Read all of an entry's numbers and compare them with the checksum.
-
-    Raises
-    ------
-    ValueError
-        They differ.
-    """
-    found = _checksum(
-        dataclasses.replace(header, checksum=_UNSIGNED), _bytes_of(layers)
-    )
-    if found != header.checksum:
-        raise ValueError(
-            f"corrupt: the checksum of its bytes is {found}, its header says "
-            f"{header.checksum}"
-        )
+def _checksum_of(path: Path, header: EntryHeader) -> str:
+    size = math.prod(header.shape) * _BYTES[header.dtype]  # the file ends with them
+    fields = {key: getattr(header, key) for key in ("signature", "audio", "samples")}
+    with (
+        open(path, "rb") as file,
+        mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped,
+        memoryview(mapped) as content,
+        content[len(content) - size :] as numbers,
+    ):
+        return _checksum(fields, numbers)
 
 
-def _checksum(unsigned: EntryHeader, data: memoryview) -> str:
-    return f"{zlib.crc32(data, zlib.crc32(unsigned.encode())):08x}"
+def _checksum(fields: dict[str, Any], numbers: Any) -> str:
+    return f"{zlib.crc32(numbers, zlib.crc32(_json(fields).encode())):08x}"
 
 
-def _bytes_of(layers: torch.Tensor) -> memoryview:
-    flat = layers.contiguous().reshape(-1).view(torch.uint8)
-    return memoryview(flat.numpy())
+def _json(fields: dict[str, Any]) -> str:
+    return json.dumps(fields, sort_keys=True, separators=(",", ":"))

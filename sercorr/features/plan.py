@@ -1,15 +1,16 @@
 """Which clips are computed together: the same groups in every run and process.
 
 The last bits of a clip's features depend on the clips that it was computed with.
-Groups are therefore planned over the whole corpus, whatever is in the cache already
+Groups are therefore planned over the whole corpus, whatever is in the store already
 and however many processes share the work, so that a run which was interrupted ends
 with the same bytes as one that was not (on one kind of machine, with one version of
 torch and one number of threads: these, too, decide about last bits).
 """
 
+import functools
 import os
-import random
-from collections.abc import Iterable, Mapping, Sequence
+import time
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
@@ -18,8 +19,9 @@ from tqdm import tqdm
 
 from sercorr import SAMPLE_RATE
 from sercorr.data.audio import read_header, require_one_frame
-from sercorr.features.live import length_groups
-from sercorr.features.store import audio_digest
+from sercorr.files import file_digest
+
+_MOMENT = 100_000_000  # nanoseconds; file systems' clocks tick at least every 10 ms
 
 
 class Clip(NamedTuple):
@@ -39,47 +41,11 @@ class Clip(NamedTuple):
     path: Path
     samples: int
 
-    @property
-    def seconds(self) -> float:
-        """Duration in seconds."""
-        return self.samples / SAMPLE_RATE
-
-
-class Share(NamedTuple):
-    """The part of the work that one of several processes has.
-
-    Attributes
-    ----------
-    rank : int
-        Number of this process, from 0.
-    world_size : int
-        Number of processes.
-
-    Example
-    -------
-    >>> Share(1, 2).of(["a", "b", "c", "d", "e"])
-    ['b', 'd']
-    """
-
-    rank: int = 0
-    world_size: int = 1
-
-    @classmethod
-    def from_environment(cls) -> "Share":
-        """Read what ``torchrun`` sets: ``RANK`` and ``WORLD_SIZE``."""
-        return cls(
-            int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
-        )
-
-    def of(self, items: Sequence) -> list:
-        """Deal items round robin and return this process's."""
-        return list(items[self.rank :: self.world_size])
-
 
 def hash_files(
     wavs: Mapping[str, str | os.PathLike], progress: bool = True
 ) -> dict[str, str]:
-    """Hash audio files: id -> digest of the bytes.
+    """Hash audio files, each once per process: id -> SHA-256 of the bytes.
 
     Arguments
     ---------
@@ -91,10 +57,10 @@ def hash_files(
     Returns
     -------
     dict
-        Id -> SHA-256, in the same order.
+        Id -> SHA-256 in hexadecimal, in the same order.
     """
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        digests = pool.map(audio_digest, wavs.values())
+        digests = pool.map(_digest, wavs.values())
         bar = tqdm(
             digests, "hashing audio", len(wavs), unit="clip", disable=not progress
         )
@@ -125,7 +91,7 @@ def plan_groups(
     InputError
         A file is no usable audio.
     """
-    first = {}
+    first: dict[str, Path] = {}
     for identity, digest in digests.items():
         first.setdefault(digest, Path(wavs[identity]))
     clips = [_clip(digest, first[digest]) for digest in sorted(first)]
@@ -134,18 +100,58 @@ def plan_groups(
     return [[clips[index] for index in group] for group in groups]
 
 
-def rotate(groups: list[list[Clip]]) -> list[list[Clip]]:
-    """Start at a random group, so that two processes on one cache seldom meet."""
-    start = random.SystemRandom().randrange(len(groups)) if groups else 0
-    return groups[start:] + groups[:start]
+def length_groups(lengths: Sequence[int], limit: int) -> list[list[int]]:
+    """Put clips of similar length together, padded size under a limit.
 
+    Arguments
+    ---------
+    lengths : sequence of int
+        Samples (or frames) of each clip.
+    limit : int
+        Most samples of a padded group; a longer clip gets a group of its own.
 
-def seconds_of(groups: Iterable[Sequence[Clip]]) -> float:
-    """Add up the durations of all clips of some groups."""
-    return sum(clip.seconds for group in groups for clip in group)
+    Returns
+    -------
+    list of list of int
+        Indices into ``lengths``, longest first.
+
+    Example
+    -------
+    >>> length_groups([5, 1, 4, 2], limit=10)
+    [[0, 2], [3, 1]]
+    """
+    groups: list[list[int]] = []
+    order = sorted(range(len(lengths)), key=lambda index: (-lengths[index], index))
+    for index in order:
+        if groups and (len(groups[-1]) + 1) * lengths[groups[-1][0]] <= limit:
+            groups[-1].append(index)
+        else:
+            groups.append([index])
+    return groups
 
 
 def _clip(digest: str, path: Path) -> Clip:
     info = read_header(path)
     require_one_frame(path, info)
     return Clip(digest, path, info.samples)
+
+
+def _digest(path: str | os.PathLike) -> str:
+    """Hash a file, or remember its hash while the file has not been touched.
+
+    The time of its last change (``ctime``) cannot be set back. Changes within one tick
+    of the file system's clock look the same, so that young files are not remembered.
+    """
+    try:
+        found = os.stat(path)
+    except OSError:
+        return file_digest(path)  # which says what is wrong
+    if time.time_ns() - found.st_ctime_ns < _MOMENT:
+        return file_digest(path)
+    stamp = (found.st_dev, found.st_ino, found.st_size, found.st_ctime_ns)
+    return _remembered(os.fspath(path), stamp)
+
+
+@functools.lru_cache(maxsize=1 << 18)
+def _remembered(path: str, _stamp: tuple[int, ...]) -> str:
+    return file_digest(path)

@@ -1,49 +1,47 @@
-"""A folder of features: one entry a clip, tied to the clip's content.
+"""A folder of features: one entry per clip, tied to the clip's content.
 
-    <cache_folder>/<kind of model>-<digest>/about.json
-    <cache_folder>/<kind of model>-<digest>/entries/<2 digits>/<sha256>.safetensors
-
-The folder's name follows from all that decides the values (`Signature`), the entry's
-from the audio file's bytes: whatever changes, changes the name, and nothing stale can
-be found. Reading writes and locks nothing, so that a read-only folder serves.
-
-An entry is written beside its place, brought to the disk and renamed: after a kill or
-a loss of power it is whole or absent. A temporary file is locked as long as its
-process lives, by which `is_leftover` knows those of dead ones.
+Reading writes and locks nothing, so that a read-only folder serves. An entry is
+written beside its place, brought to the disk and renamed: after a kill or a loss of
+power it is whole or absent.
 """
 
 import errno
-import hashlib
 import os
 from pathlib import Path
+from typing import Any
 
 import torch
+from safetensors.torch import save
 
 from sercorr.errors import InputError
 from sercorr.features.entry import (
+    ABOUT,
+    FORMAT,
+    METADATA,
+    TENSOR,
+    BadEntryError,
     EntryHeader,
-    map_layers,
-    read_header,
-    require_checksum,
-    write_entry,
+    describe_entry,
+    entry_path,
+    folder_name,
+    open_entry,
+    read_about,
 )
-from sercorr.features.signature import DTYPES, Signature
-from sercorr.features.temporary import locked_temporary
-from sercorr.files import make_folder
+from sercorr.files import atomic_path, make_folder, write_json
 from sercorr.lobes.upstream.frozen import UpstreamInfo
 
-ENTRIES = "entries"
-SUFFIX = ".safetensors"
+AUDIO_VERSION = 1
+"""Raised when `sercorr.data.audio.read_audio` gives other samples for the same file."""
+
+DTYPES = {
+    "float16": torch.float16,
+    "bfloat16": torch.bfloat16,
+    "float32": torch.float32,
+}
+"""Stored precisions by the name that the setting ``cache_dtype`` gives them."""
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
-
-
-class MissingEntryError(InputError):
-    """A clip has no entry yet."""
-
-
-class CorruptEntryError(InputError):
-    """An entry is truncated, damaged or foreign."""
+_HEADER_BYTES = 512  # more than any header has
 
 
 class FeatureStore:
@@ -61,9 +59,13 @@ class FeatureStore:
     Attributes
     ----------
     folder : pathlib.Path
-        This store's own folder.
-    signature : Signature
-        What decides the values.
+        This store's own folder, named by all that decides the values.
+    about : dict
+        All that decides the values: the upstream (digest of the weights,
+        preprocessing, version of the computation), how audio is read, the stored
+        precision and the file format.
+    dtype : torch.dtype
+        The stored precision.
 
     Example
     -------
@@ -81,109 +83,87 @@ class FeatureStore:
         info: UpstreamInfo,
         dtype: str = "float16",
     ):
-        self.signature = Signature.of(info, dtype)
-        self.folder = Path(cache_folder) / self.signature.name
+        if dtype not in DTYPES:
+            raise InputError(
+                f"cache_dtype is {dtype!r}; it must be one of {', '.join(DTYPES)}"
+            )
+        self.about: dict[str, Any] = {
+            "format": FORMAT,
+            "upstream": info.identity(),
+            "audio": AUDIO_VERSION,
+            "dtype": dtype,
+            "layers": "all",
+        }
+        self.dtype = DTYPES[dtype]
+        self.folder = Path(cache_folder) / folder_name(self.about)
+        self._signature = self.folder.name.rpartition("-")[2]
+        self._sizes = (info.num_layers, info.output_size)
 
-    @property
-    def dtype(self) -> torch.dtype:
-        """The stored precision."""
-        return DTYPES[self.signature.dtype]
-
-    def path(self, audio_digest: str) -> Path:
-        """Say where the entry of an audio file is, or would be."""
-        return self.folder / ENTRIES / audio_digest[:2] / f"{audio_digest}{SUFFIX}"
+    def path(self, audio: str) -> Path:
+        """Say where the entry of an audio file is, or would be, by its SHA-256."""
+        return entry_path(self.folder, audio)
 
     def entry_bytes(self, frames: int) -> int:
-        """Count the bytes of the entry of a clip of ``frames`` frames."""
-        return self._header("", 0, frames).file_bytes
+        """Count the bytes of the entry of a clip of ``frames`` frames, at most."""
+        layers, size = self._sizes
+        return _HEADER_BYTES + layers * frames * size * self.dtype.itemsize
 
-    def header(self, audio_digest: str) -> EntryHeader:
-        """Read an entry's header and check that the file is this store's and whole.
-
-        It is quick: the numbers are not read. ``header.shape`` is (L + 1, T, D).
-
-        Raises
-        ------
-        MissingEntryError
-            There is none.
-        CorruptEntryError
-            The file is truncated, its header is damaged, or it is another's.
-        """
-        path = self.path(audio_digest)
-        try:
-            header = read_header(path)
-        except (FileNotFoundError, NotADirectoryError):
-            raise MissingEntryError(
-                f"{path}: not in the feature cache; extract the features first"
-            ) from None
-        except ValueError as error:
-            raise _corrupt(path, error) from None
-        for what, found, wanted in (
-            ("signature", header.signature, self.signature.digest),
-            ("audio", header.audio, audio_digest),
-            ("dtype", header.dtype, self.signature.dtype),
-            ("number of layers", header.shape[0], self.signature.num_layers),
-            ("feature size", header.shape[2], self.signature.size),
-        ):
-            if found != wanted:
-                reason = f"foreign: its {what} is {found}, not {wanted}"
-                raise _corrupt(path, reason)
-        return header
-
-    def check(self, audio_digest: str, verify: bool = True) -> EntryHeader:
+    def check(self, audio: str, verify: bool = True) -> EntryHeader:
         """Check an entry, with ``verify`` every byte of it, and return its header.
 
         Raises
         ------
-        MissingEntryError, CorruptEntryError
-            As `header`.
+        MissingEntryError, BadEntryError
+            As `read`.
         """
-        header = self.header(audio_digest)
-        if verify:
-            self._verified(audio_digest, header)
-        return header
+        return open_entry(self.path(audio), self.folder, verify)[0]
 
-    def has(self, audio_digest: str) -> bool:
+    def has(self, audio: str) -> bool:
         """Whether there is an entry that looks whole; its numbers are not read."""
         try:
-            self.header(audio_digest)
-        except (MissingEntryError, CorruptEntryError):
+            self.check(audio, verify=False)
+        except BadEntryError:
             return False
         return True
 
-    def read(self, audio_digest: str, verify: bool = True) -> torch.Tensor:
+    def read(self, audio: str, verify: bool = True) -> torch.Tensor:
         """Read an entry.
 
         Arguments
         ---------
-        audio_digest : str
-            From `audio_digest`.
+        audio : str
+            SHA-256 of the audio file, in hexadecimal.
         verify : bool
-            Compare every byte with the checksum (about 1 GB a second).
+            Compare every byte with the checksum; without, headers and sizes only.
 
         Returns
         -------
         torch.Tensor
             (L + 1, T, D) in the stored precision, mapped from the file: memory is
-            used as pages are touched, and given back with the tensor.
+            used as pages are touched, and given back with the tensor. Where the
+            system can be told to, it begins to read ahead.
 
         Raises
         ------
-        MissingEntryError, CorruptEntryError
-            As `header`; with ``verify``, also where the bytes are not those written.
+        MissingEntryError
+            There is none.
+        BadEntryError
+            The file is truncated or damaged, or it is another store's or clip's.
         """
-        header = self.header(audio_digest)
-        if verify:
-            return self._verified(audio_digest, header)
-        return map_layers(self.path(audio_digest))
+        path = self.path(audio)
+        _, file = open_entry(path, self.folder, verify, "pt")
+        if not verify and hasattr(os, "posix_fadvise"):
+            with open(path, "rb") as opened:
+                os.posix_fadvise(opened.fileno(), 0, 0, os.POSIX_FADV_WILLNEED)
+        return file.get_tensor(TENSOR)
 
-    def write(self, audio_digest: str, layers: torch.Tensor, samples: int) -> None:
+    def write(self, audio: str, layers: torch.Tensor, samples: int) -> None:
         """Write an entry, whole or not at all; an old one is replaced.
 
         Arguments
         ---------
-        audio_digest : str
-            From `audio_digest`.
+        audio : str
+            SHA-256 of the audio file, in hexadecimal.
         layers : torch.Tensor
             (L + 1, T, D), converted to the stored precision.
         samples : int
@@ -196,16 +176,18 @@ class FeatureStore:
         ValueError
             The shape is not that of the upstream's layers.
         """
-        header = self._header(audio_digest, samples, layers.shape[1])
-        path = self.path(audio_digest)
-        make_folder(path.parent)
+        if layers.ndim != 3 or (layers.shape[0], layers.shape[2]) != self._sizes:
+            raise ValueError(
+                f"layers must be ({self._sizes[0]}, T, {self._sizes[1]}) "
+                f"(got {tuple(layers.shape)})"
+            )
+        stored = layers.to("cpu", self.dtype).contiguous()
+        numbers = stored.reshape(-1).view(torch.uint8).numpy()
+        text = describe_entry(self._signature, audio, samples, numbers)
+        content = save({TENSOR: stored}, metadata={METADATA: text})
         try:
-            with locked_temporary(path) as file:
-                write_entry(file, header, layers.to("cpu", self.dtype))
-                file.flush()
-                os.fsync(file.fileno())
-                os.chmod(file.fileno(), 0o644)
-                os.replace(file.name, path)
+            with atomic_path(self.path(audio)) as temporary:
+                temporary.write_bytes(content)
         except OSError as error:
             if error.errno not in _FULL:
                 raise
@@ -218,49 +200,6 @@ class FeatureStore:
         """Make the folder and describe it in ``about.json``."""
         make_folder(self.folder)
         try:
-            Signature.read(self.folder)
+            read_about(self.folder)
         except InputError:
-            self.signature.write(self.folder)
-
-    def _header(self, audio_digest: str, samples: int, frames: int) -> EntryHeader:
-        signature = self.signature
-        return EntryHeader(
-            signature=signature.digest,
-            audio=audio_digest,
-            samples=samples,
-            dtype=signature.dtype,
-            shape=(signature.num_layers, frames, signature.size),
-        )
-
-    def _verified(self, audio_digest: str, header: EntryHeader) -> torch.Tensor:
-        path = self.path(audio_digest)
-        layers = map_layers(path)
-        try:
-            require_checksum(header, layers)
-        except ValueError as error:
-            raise _corrupt(path, error) from None
-        return layers
-
-
-def audio_digest(path: str | os.PathLike) -> str:
-    """Return the SHA-256 of a file's bytes, in hexadecimal.
-
-    Raises
-    ------
-    InputError
-        The file cannot be read.
-    """
-    digest = hashlib.sha256()
-    try:
-        with open(path, "rb") as file:
-            while block := file.read(1 << 20):
-                digest.update(block)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
-    return digest.hexdigest()
-
-
-def _corrupt(path: Path, reason: Exception | str) -> CorruptEntryError:
-    return CorruptEntryError(
-        f"{path}: {reason}; remove it, or extract the features again"
-    )
+            write_json(self.folder / ABOUT, self.about)

@@ -10,7 +10,7 @@ from sercorr.lobes.pooling import (
     MeanStdPooling,
     make_pooling,
 )
-from sercorr.lobes.upstream import load_upstream, upstream_info
+from sercorr.lobes.upstream import Upstream, load_upstream, upstream_info
 
 __all__ = [
     "POOLINGS",
@@ -21,6 +21,7 @@ __all__ = [
     "LayerMix",
     "MeanPooling",
     "MeanStdPooling",
+    "Upstream",
     "load_upstream",
     "make_pooling",
     "upstream_info",

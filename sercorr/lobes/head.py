@@ -7,9 +7,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from sercorr.errors import InputError
-from sercorr.functional import mix_clips
-from sercorr.lengths import absolute_to_relative, count_mask
-from sercorr.lobes.layer_mix import LayerMix
+from sercorr.lengths import absolute_to_relative, relative_to_absolute
+from sercorr.lobes.layer_mix import LayerMix, mix_clips
 
 
 class ChannelDropout(nn.Module):
@@ -77,8 +76,11 @@ class EmotionHead(nn.Module):
     input_size : int
         Channels of the upstream.
     pooling : torch.nn.Module
-        Takes ``(x: (B, T, projection_size), lengths)`` and has ``output_size``;
-        `make_pooling` makes the paper's four.
+        Called with frames (B, T, projection_size), 0 on padding, and their relative
+        lengths (B,); has the attributes ``input_size``, equal to projection_size, and
+        ``output_size``. `make_pooling` makes the paper's four. Where its own class
+        (not a base class) says ``pools_clips_independently = True``, clips of similar
+        length are pooled together, which saves padding; otherwise the whole batch.
     n_classes : int
         K.
     channel_dropout : float
@@ -86,11 +88,18 @@ class EmotionHead(nn.Module):
     projection_size : int
         d_v.
 
+    Raises
+    ------
+    InputError
+        The pooling lacks a size, or takes another than ``projection_size``.
+
     Example
     -------
     >>> from sercorr.lobes.pooling import make_pooling
     >>> head = EmotionHead(13, 768, make_pooling("corr", 256), 4, channel_dropout=0.25)
     >>> head(torch.randn(2, 13, 50, 768), torch.tensor([1.0, 0.7])).shape
+    torch.Size([2, 4])
+    >>> head([torch.randn(13, 50, 768), torch.randn(13, 35, 768)]).shape
     torch.Size([2, 4])
     """
 
@@ -104,92 +113,74 @@ class EmotionHead(nn.Module):
         projection_size: int = 256,
     ):
         super().__init__()
-        if pooling.input_size != projection_size:
-            raise ValueError(
-                f"the pooling takes {pooling.input_size} channels "
-                f"but projection_size is {projection_size}"
-            )
+        output_size = _output_size(pooling, projection_size)
         self.layer_mix = LayerMix(num_layers)
         self.projection = nn.Linear(input_size, projection_size)
         self.channel_dropout = ChannelDropout(channel_dropout)
         self.pooling = pooling
-        self.classifier = nn.Linear(pooling.output_size, n_classes)
-
-    def classify_projected(
-        self, packed: torch.Tensor, counts: Sequence[int], order: Sequence[int]
-    ) -> torch.Tensor:
-        """Classify clips whose layers are already averaged and projected.
-
-        Little work is spent on padding, because clips of similar length are pooled
-        together.
-
-        Arguments
-        ---------
-        packed : torch.Tensor
-            (T_1 + T_2 + ..., projection_size), from `project_clips`.
-        counts : sequence of int
-            T_1, T_2, ...: not increasing.
-        order : sequence of int
-            Where each clip stands in the batch.
-
-        Returns
-        -------
-        torch.Tensor
-            (B, n_classes), logits in the batch's order.
-        """
-        kept = self.channel_dropout.draw(len(counts), packed)
-        groups = _similar(counts)
-        sizes = [sum(counts[first:last]) for first, last in groups]
-        pooled = []
-        for (first, last), piece in zip(groups, packed.split(sizes), strict=True):
-            frames, lengths = _pad(piece, counts[first:last])
-            if kept is not None:
-                frames = frames * kept[list(order[first:last])]
-            pooled.append(self.pooling(frames, lengths))
-        logits = self.classifier(torch.cat(pooled))
-        place = torch.tensor(order, device=logits.device).argsort()
-        return logits[place]
-
-    def classify_clips(self, clips: Sequence[torch.Tensor]) -> torch.Tensor:
-        """Classify clips of layers (L, T_i, D): what `forward` does, without padding.
-
-        Returns
-        -------
-        torch.Tensor
-            (B, n_classes), logits.
-        """
-        order = longest_first(clips)
-        clips = [clips[place] for place in order]
-        (packed,) = project_clips(clips, [self])
-        return self.classify_projected(packed, [clip.shape[1] for clip in clips], order)
+        self.classifier = nn.Linear(output_size, n_classes)
 
     def forward(
-        self, layers: torch.Tensor, lengths: torch.Tensor | None = None
+        self,
+        layers: torch.Tensor | Sequence[torch.Tensor],
+        lengths: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """Classify utterances.
 
         Arguments
         ---------
-        layers : torch.Tensor
-            (B, L, T, D).
+        layers : torch.Tensor or sequence of torch.Tensor
+            A padded batch (B, L, T, D), or clips (L, T_i, D) of any lengths; of any
+            floating type.
         lengths : torch.Tensor or None
-            (B,), relative.
+            (B,), relative, for a padded batch; None means full length.
 
         Returns
         -------
         torch.Tensor
             (B, n_classes), logits.
         """
-        frames = self.channel_dropout(self.projection(self.layer_mix(layers)))
-        return self.classifier(self.pooling(frames, lengths))
+        clips = _as_clips(layers, lengths)
+        (frames,) = project_clips(clips, [self])
+        return self.classify(frames, [clip.shape[1] for clip in clips])
+
+    def classify(self, frames: torch.Tensor, counts: Sequence[int]) -> torch.Tensor:
+        """Classify clips whose layers are already averaged and projected.
+
+        Arguments
+        ---------
+        frames : torch.Tensor
+            (T_1 + T_2 + ..., projection_size), the clips one after the other, from
+            `project_clips`.
+        counts : sequence of int
+            T_1, T_2, ...
+
+        Returns
+        -------
+        torch.Tensor
+            (B, n_classes), logits in the order of the clips.
+        """
+        kept = self.channel_dropout.draw(len(counts), frames)
+        clips = frames.split(list(counts))
+        groups = [list(range(len(clips)))]
+        # The class itself must say so: one derived from ours may look at all clips.
+        if vars(type(self.pooling)).get("pools_clips_independently", False):
+            groups = _similar(counts)
+        pooled = []
+        for group in groups:
+            padded, lengths = _pad([clips[place] for place in group])
+            if kept is not None:
+                padded = padded * kept[group]
+            pooled.append(self.pooling(padded, lengths))
+        order = torch.tensor([place for group in groups for place in group])
+        logits = self.classifier(torch.cat(pooled))
+        return logits[order.argsort().to(logits.device)]
 
 
 def project_clips(
     clips: Sequence[torch.Tensor], heads: Sequence[EmotionHead]
 ) -> list[torch.Tensor]:
     """Average the layers of clips and project them, for several heads at once.
-
-    The layers are read once for all heads.
 
     Arguments
     ---------
@@ -204,40 +195,71 @@ def project_clips(
         (T_1 + T_2 + ..., projection_size) for each head, to the bit what it is for
         this head alone.
     """
-    gammas = torch.stack([head.layer_mix.gammas for head in heads])
-    mixed = mix_clips(clips, gammas)
+    mixed = mix_clips(clips, [head.layer_mix for head in heads])
     return [head.projection(own) for head, own in zip(heads, mixed, strict=True)]
 
 
-def longest_first(clips: Sequence[torch.Tensor]) -> list[int]:
-    """Order clips (L, T_i, D) by falling number of frames.
+def _output_size(pooling: nn.Module, projection_size: int) -> int:
+    """Say how many channels a pooling returns, once it takes those that it gets."""
+    name, sizes = type(pooling).__name__, []
+    for attribute, verb in (("input_size", "takes"), ("output_size", "returns")):
+        size = getattr(pooling, attribute, None)
+        if not isinstance(size, int):
+            raise InputError(
+                f"the pooling {name} has no {attribute}; give it this attribute, the "
+                f"number of channels that it {verb}"
+            )
+        sizes.append(size)
+    if sizes[0] != projection_size:
+        raise InputError(
+            f"the pooling {name} takes {sizes[0]} channels but projection_size is "
+            f"{projection_size}; make them equal"
+        )
+    return sizes[1]
+
+
+def _as_clips(
+    layers: torch.Tensor | Sequence[torch.Tensor], lengths: torch.Tensor | None
+) -> list[torch.Tensor]:
+    """Cut a padded batch (B, L, T, D) into its clips (L, T_i, D)."""
+    if not isinstance(layers, torch.Tensor):
+        if lengths is not None:
+            raise ValueError("a list of clips has no padding: leave lengths out")
+        return list(layers)
+    if layers.dim() != 4 or (lengths is not None and len(lengths) != len(layers)):
+        raise ValueError(
+            "layers must have shape (B, L, T, D) and lengths (B,) (got "
+            f"{tuple(layers.shape)} and {None if lengths is None else len(lengths)})"
+        )
+    if lengths is None:
+        return list(layers)
+    counts = relative_to_absolute(lengths, layers.shape[2]).tolist()
+    return [clip[:, :count] for clip, count in zip(layers, counts, strict=True)]
+
+
+def _similar(counts: Sequence[int]) -> list[list[int]]:
+    """Group places, longest first, so that no count is under 3/4 of its group's first.
 
     Example
     -------
-    >>> longest_first([torch.zeros(1, frames, 2) for frames in (3, 9, 3, 5)])
-    [1, 3, 0, 2]
+    >>> _similar([30, 100, 80, 30, 60])
+    [[1, 2], [4], [0, 3]]
     """
-    return sorted(range(len(clips)), key=lambda place: -clips[place].shape[1])
+    groups: list[list[int]] = []
+    for place in sorted(range(len(counts)), key=lambda place: -counts[place]):
+        if groups and counts[place] >= 0.75 * counts[groups[-1][0]]:
+            groups[-1].append(place)
+        else:
+            groups.append([place])
+    return groups
 
 
-def _similar(counts: Sequence[int]) -> list[tuple[int, int]]:
-    """Cut falling counts into runs in which none is under 3/4 of the first."""
-    starts = [0]
-    for place, count in enumerate(counts):
-        if count < 0.75 * counts[starts[-1]]:
-            starts.append(place)
-    return list(zip(starts, [*starts[1:], len(counts)], strict=True))
+def _pad(clips: Sequence[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Turn clips (T_i, D) into (B, T, D), 0 on padding, and relative lengths.
 
-
-def _pad(
-    packed: torch.Tensor, counts: Sequence[int]
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Turn (T_1 + ..., D) into (B, T, D), 0 on padding, and relative lengths.
-
-    One indexed copy: torch's `pad_sequence` copies the whole gradient once a clip.
+    torch's `pad_sequence` would copy the whole gradient once per clip.
     """
-    lengths = absolute_to_relative(torch.tensor(counts), max(counts)).to(packed.device)
-    mask = count_mask(counts, max(counts), packed.device)
-    padded = packed.new_zeros(mask.numel(), packed.shape[-1])
-    padded = padded.index_copy(0, mask.flatten().nonzero().squeeze(1), packed)
-    return padded.view(*mask.shape, -1), lengths
+    counts = torch.tensor([len(clip) for clip in clips])
+    size = int(counts.max())
+    padded = torch.stack([F.pad(clip, (0, 0, 0, size - len(clip))) for clip in clips])
+    return padded, absolute_to_relative(counts, size).to(padded.device)

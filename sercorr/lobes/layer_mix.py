@@ -1,9 +1,12 @@
 """Learned average over the layers of an upstream model, equation (1)."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import nn
 
-from sercorr.functional import mix_layers
+from sercorr import fast, functional
+from sercorr.fast import layer_mix as fast_layer_mix
 
 
 class LayerMix(nn.Module):
@@ -31,7 +34,7 @@ class LayerMix(nn.Module):
     @property
     def gammas(self) -> torch.Tensor:
         """The layers' weights (L,): not negative, summing to 1."""
-        return torch.softmax(self.weight.float(), dim=0)
+        return functional.layer_weights(self.weight)
 
     def forward(self, layers: torch.Tensor) -> torch.Tensor:
         """Average the layers.
@@ -46,4 +49,42 @@ class LayerMix(nn.Module):
         torch.Tensor
             (B, T, D), float32 at least.
         """
-        return mix_layers(layers, self.gammas)
+        if layers.dim() != 4:
+            raise ValueError(
+                f"layers must have shape (B, L, T, D) (got {tuple(layers.shape)})"
+            )
+        (mixed,) = mix_clips(layers.unbind(0), [self])
+        return mixed.view(len(layers), *layers.shape[2:])
+
+
+def mix_clips(
+    clips: Sequence[torch.Tensor], mixes: Sequence[LayerMix]
+) -> list[torch.Tensor]:
+    """Average the layers of clips of any lengths, with several sets of weights.
+
+    Arguments
+    ---------
+    clips : sequence of torch.Tensor
+        (L, T_i, D) each, of one floating type.
+    mixes : sequence of LayerMix
+        Of the same number of layers.
+
+    Returns
+    -------
+    list of torch.Tensor
+        For each mix, (T_1 + T_2 + ..., D), the clips one after the other: to the bit
+        what it is for this mix alone.
+    """
+    gammas = torch.stack([mix.gammas for mix in mixes])  # (K, L)
+    for clip in clips:
+        if clip.dim() != 3 or len(clip) != gammas.shape[1] or clip.shape[1] < 1:
+            raise ValueError(
+                f"clips must have shape ({gammas.shape[1]}, T, D) "
+                f"(got {tuple(clip.shape)})"
+            )
+    if fast.enabled():
+        return list(fast_layer_mix.mix_clips(clips, gammas))
+    return [
+        torch.cat([functional.mix_layers(clip, own) for clip in clips])
+        for own in gammas
+    ]

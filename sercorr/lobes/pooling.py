@@ -1,21 +1,16 @@
 """The four poolings over time: thin modules around `sercorr.functional`.
 
-All take ``(B, T, D)`` and relative lengths, and ignore padding.
+All take ``(B, T, D)`` and relative lengths, and ignore padding. Each sets
+``pools_clips_independently``: what it makes of a clip depends on that clip alone, so
+that `EmotionHead` may hand it the clips of a batch in groups of similar length.
 """
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 
+from sercorr import functional
 from sercorr.errors import InputError
-from sercorr.functional import (
-    EPSILON,
-    attention_weights,
-    correlation_matrix,
-    standard_deviation,
-    strict_upper_triangle,
-    weighted_moments,
-)
+from sercorr.functional import EPSILON
 from sercorr.lengths import frame_mask
 
 
@@ -23,7 +18,7 @@ class _Pooling(nn.Module):
     def __init__(self, input_size: int):
         super().__init__()
         if input_size < 1:
-            raise ValueError(f"input_size must be at least 1 (got {input_size})")
+            raise InputError(f"input_size is {input_size}; it must be at least 1")
         self.input_size = input_size
 
     def _mask(self, x: torch.Tensor, lengths: torch.Tensor | None) -> torch.Tensor:
@@ -35,8 +30,7 @@ class _Pooling(nn.Module):
         return frame_mask(lengths, x.shape[0], x.shape[1], x.device)
 
     def _uniform(self, x: torch.Tensor, lengths: torch.Tensor | None) -> torch.Tensor:
-        mask = self._mask(x, lengths).to(torch.promote_types(x.dtype, torch.float32))
-        return mask / mask.sum(dim=1, keepdim=True)
+        return functional.uniform_weights(self._mask(x, lengths))
 
 
 class MeanPooling(_Pooling):
@@ -45,7 +39,7 @@ class MeanPooling(_Pooling):
     Arguments
     ---------
     input_size : int
-        D, channels a frame.
+        D, channels per frame.
 
     Example
     -------
@@ -53,6 +47,8 @@ class MeanPooling(_Pooling):
     >>> MeanPooling(1)(frames, torch.tensor([2 / 3]))
     tensor([[2.]])
     """
+
+    pools_clips_independently = True
 
     @property
     def output_size(self) -> int:
@@ -63,8 +59,7 @@ class MeanPooling(_Pooling):
         self, x: torch.Tensor, lengths: torch.Tensor | None = None
     ) -> torch.Tensor:
         """Pool (B, T, D) with relative ``lengths`` (B,) to (B, D)."""
-        mean, _ = weighted_moments(x, self._uniform(x, lengths))
-        return mean
+        return functional.weighted_mean(x, self._uniform(x, lengths))
 
 
 class MeanStdPooling(_Pooling):
@@ -73,7 +68,7 @@ class MeanStdPooling(_Pooling):
     Arguments
     ---------
     input_size : int
-        D, channels a frame.
+        D, channels per frame.
 
     Example
     -------
@@ -81,6 +76,8 @@ class MeanStdPooling(_Pooling):
     >>> MeanStdPooling(1)(frames, torch.tensor([2 / 3]))
     tensor([[2., 1.]])
     """
+
+    pools_clips_independently = True
 
     @property
     def output_size(self) -> int:
@@ -91,8 +88,10 @@ class MeanStdPooling(_Pooling):
         self, x: torch.Tensor, lengths: torch.Tensor | None = None
     ) -> torch.Tensor:
         """Pool (B, T, D) with relative ``lengths`` (B,) to (B, 2D)."""
-        mean, variance = weighted_moments(x, self._uniform(x, lengths), "variance")
-        return torch.cat([mean, standard_deviation(variance)], dim=-1)
+        weights = self._uniform(x, lengths)
+        mean = functional.weighted_mean(x, weights)
+        variance = functional.weighted_variance(x, weights)
+        return torch.cat([mean, functional.standard_deviation(variance)], dim=-1)
 
 
 class CorrelationPooling(_Pooling):
@@ -101,7 +100,7 @@ class CorrelationPooling(_Pooling):
     Arguments
     ---------
     input_size : int
-        D, channels a frame; at least 2.
+        D, channels per frame; at least 2.
     eps : float
         Epsilon of S = ss' + eps.
 
@@ -112,10 +111,12 @@ class CorrelationPooling(_Pooling):
     tensor([[-1.]])
     """
 
+    pools_clips_independently = True
+
     def __init__(self, input_size: int, eps: float = EPSILON):
         super().__init__(input_size)
         if input_size < 2:
-            raise ValueError(f"input_size must be at least 2 (got {input_size})")
+            raise InputError(f"input_size is {input_size}; it must be at least 2")
         self.eps = eps
 
     @property
@@ -134,8 +135,9 @@ class CorrelationPooling(_Pooling):
 
         The elements above the diagonal of the correlation matrix, row by row.
         """
-        _, covariance = weighted_moments(x, self.weights(x, lengths), "covariance")
-        return strict_upper_triangle(correlation_matrix(covariance, self.eps))
+        covariance = functional.weighted_covariance(x, self.weights(x, lengths))
+        correlations = functional.correlation_matrix(covariance, self.eps)
+        return functional.strict_upper_triangle(correlations)
 
 
 class CorrelationAttention(_Pooling):
@@ -184,8 +186,12 @@ class CorrelationAttention(_Pooling):
             (B, T): rows sum to 1, exactly 0 on padding.
         """
         mask = self._mask(x, lengths)
-        scores = self.queries(F.relu(self.projection(x), inplace=True))  # (B, T, H)
-        return attention_weights(scores, mask)
+        if lengths is not None:  # infinities on padding would reach the gradients
+            x = x.masked_fill(~mask.unsqueeze(-1), 0.0)
+        scores = functional.attention_scores(
+            x, self.projection.weight, self.queries.weight, self.queries.bias
+        )
+        return functional.attention_weights(scores, mask)
 
 
 class AttentiveCorrelationPooling(CorrelationPooling):
@@ -194,7 +200,7 @@ class AttentiveCorrelationPooling(CorrelationPooling):
     Arguments
     ---------
     input_size : int
-        D, channels a frame; at least 2.
+        D, channels per frame; at least 2.
     n_heads : int
         H, heads of the attention.
     eps : float
@@ -206,6 +212,8 @@ class AttentiveCorrelationPooling(CorrelationPooling):
     >>> pooling(torch.randn(2, 9, 4), torch.tensor([1.0, 0.5])).shape
     torch.Size([2, 6])
     """
+
+    pools_clips_independently = True
 
     def __init__(self, input_size: int, n_heads: int = 4, eps: float = EPSILON):
         super().__init__(input_size, eps)
@@ -228,7 +236,7 @@ def make_pooling(name: str, input_size: int, n_heads: int = 4) -> nn.Module:
     name : str
         ``mean``, ``mean_std``, ``corr`` or ``attentive_corr``.
     input_size : int
-        D, channels a frame.
+        D, channels per frame.
     n_heads : int
         H; used by ``attentive_corr`` alone.
 

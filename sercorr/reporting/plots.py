@@ -7,6 +7,7 @@ Ito's, safe for colour-blind readers) and by marker.
 
 import os
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -22,6 +23,12 @@ _WIDTH = 8.0  # inches
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 _MARKERS = ("o", "s", "^", "D", "v", "P")
 _FLAT = 0.1  # layer weights this near to uniform, relative, are drawn as flat
+_SPREADS: tuple[
+    tuple[str, float, dict[str, Any]], ...
+] = (  # name, place below the middle of the bar, look
+    ("folds", 0.0, {"color": "black", "elinewidth": 1.3, "capsize": 4}),
+    ("seeds", 0.24, {"color": _COLOURS[1], "elinewidth": 2.6, "capsize": 3}),
+)
 _CURVES = (
     ("train_loss", "training loss"),
     ("valid_loss", "validation loss"),
@@ -58,7 +65,7 @@ def plot_confusion(
     if counts.shape != (len(labels), len(labels)):
         raise ValueError(
             f"confusion must have shape ({len(labels)}, {len(labels)}), one row and "
-            f"one column a label (got {counts.shape})"
+            f"one column per label (got {counts.shape})"
         )
     totals = counts.sum(axis=1, keepdims=True)
     percent = 100.0 * counts / np.maximum(totals, 1)
@@ -93,7 +100,7 @@ def plot_confusion(
 def plot_layer_weights(
     weights_per_fold: Mapping[str, Sequence[float]], path: str | os.PathLike
 ) -> None:
-    """Draw the learned weights of the upstream's layers, one line a fold.
+    """Draw the learned weights of the upstream's layers, one line per fold.
 
     Arguments
     ---------
@@ -121,16 +128,15 @@ def plot_layer_weights(
         axes.text(0.5, 0.5, note, ha="center", va="center", transform=axes.transAxes)
         _save(figure, path)
         return
-    uniform = 1 / size
     values = np.asarray(list(weights_per_fold.values()), dtype=np.float64)
     for index, (name, weights) in enumerate(zip(weights_per_fold, values, strict=True)):
         axes.plot(weights, label=name, linewidth=1.4, **_style(index))
     if len(values) > 1:
         axes.plot(values.mean(axis=0), color="black", linewidth=2.4, label="mean")
     label = f"uniform, 1/{size}"
-    axes.axhline(uniform, color="0.4", linestyle="--", linewidth=1.4, label=label)
-    low = min(values.min(), uniform * (1 - _FLAT))
-    high = max(values.max(), uniform * (1 + _FLAT))
+    axes.axhline(1 / size, color="0.4", linestyle="--", linewidth=1.4, label=label)
+    low = min(values.min(), (1 - _FLAT) / size)
+    high = max(values.max(), (1 + _FLAT) / size)
     margin = 0.06 * (high - low)
     axes.set_ylim(max(low - margin, -0.02 * high), high + margin)
     step = 1 if size <= 26 else 2
@@ -146,16 +152,16 @@ def plot_layer_weights(
 def plot_history(
     histories: Mapping[str, list[Record]], path: str | os.PathLike
 ) -> None:
-    """Draw losses and validation rates over the updates, one line a fold.
+    """Draw losses and validation rates over the updates, one line per fold.
 
-    A star marks each fold's best epoch (`sercorr.evaluation.history.best_record`), the one that
-    is tested. The two losses share a scale, and so do the two rates. Where no fold
-    has more than one epoch, the folds stand side by side.
+    A star marks each fold's best epoch, the one that is tested. The two losses share
+    a scale, and so do the two rates. Where no fold has more than one epoch, the folds
+    stand side by side.
 
     Arguments
     ---------
     histories : mapping
-        Name of the fold -> its records, as `sercorr.evaluation.history.read_history` gives.
+        Name of the fold -> its records, as `read_history` gives.
     path : path
         The PNG file.
 
@@ -183,13 +189,11 @@ def plot_history(
         axes.set_title(title, fontsize=11)
         axes.grid(alpha=0.3)
         axes.tick_params(labelleft=True)
-        if max(sizes.values()) > 1:
-            locator = MaxNLocator(5, integer=True, steps=[1, 2, 5, 10])
-        else:
-            locator = FixedLocator(
-                sorted({h[0]["updates"] for h in histories.values()})
-            )
-        axes.xaxis.set_major_locator(locator)
+        axes.xaxis.set_major_locator(
+            MaxNLocator(5, integer=True, steps=[1, 2, 5, 10])
+            if max(sizes.values()) > 1
+            else FixedLocator(sorted({h[0]["updates"] for h in histories.values()}))
+        )
         axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:,.0f}"))
     for axes in grid[1]:
         axes.set_xlabel("updates")
@@ -200,17 +204,17 @@ def plot_history(
 
 
 def plot_scores(
-    means: Mapping[str, float],
-    deviations: Mapping[str, float],
+    scores: Mapping[str, tuple[float, float | None, float | None]],
     path: str | os.PathLike,
     title: str,
 ) -> None:
-    """Draw the mean scores of several systems with their deviations over folds.
+    """Draw the mean scores of several systems with their deviations.
 
     Arguments
     ---------
-    means, deviations : mapping
-        Name of a system -> percent; the first is drawn at the top.
+    scores : mapping
+        Name of a system -> percent: its mean, its deviation over folds and that over
+        seeds; None where there is none. The first is drawn at the top.
     path : path
         The PNG file.
     title : str
@@ -221,23 +225,37 @@ def plot_scores(
     ValueError
         There is nothing to draw.
     """
-    if not means:
-        raise ValueError("no scores to draw")
-    names = list(means)
-    figure = _figure(1.6 + 0.45 * len(names))
+    if not scores:
+        raise ValueError("there are no scores to draw")
+    figure = _figure(1.9 + 0.45 * len(scores))
     axes = figure.subplots()
-    rows = np.arange(len(names))
-    values = np.array([means[name] for name in names])
-    errors = np.array([deviations[name] for name in names])
-    axes.barh(rows, values, xerr=errors, color=_COLOURS[0], alpha=0.75, capsize=4)
-    for row, value in zip(rows, values, strict=True):
-        axes.text(1.0, row, f"{value:.1f}", va="center", color="white", weight="bold")
-    axes.set_yticks(rows, names)
+    axes.barh(range(len(scores)), [s[0] for s in scores.values()], color="#66AAD1")
+    for row, (mean, *_) in enumerate(scores.values()):
+        axes.text(1.0, row, f"{mean:.1f}", va="center", weight="bold")
+    for index, (name, shift, style) in enumerate(_SPREADS, start=1):
+        drawn = [
+            (score[0], row + shift, spread)
+            for row, score in enumerate(scores.values())
+            if (spread := score[index]) is not None
+        ]
+        if drawn:
+            means, places, spreads = zip(*drawn, strict=True)
+            axes.errorbar(
+                means,
+                places,
+                xerr=spreads,
+                fmt="none",
+                label=f"standard deviation over {name}",
+                **style,
+            )
+    axes.set_yticks(range(len(scores)), list(scores))
     axes.invert_yaxis()
     axes.set_xlim(0, 100)
-    axes.set_xlabel("%, mean over folds; lines: standard deviation over folds")
+    axes.set_xlabel("%, mean")
     axes.set_title(title)
     axes.grid(axis="x", alpha=0.3)
+    if axes.get_legend_handles_labels()[0]:
+        _legend(figure, axes)
     _save(figure, path)
 
 
@@ -254,10 +272,11 @@ def _positions(histories: Mapping[str, list[Record]]) -> dict[str, list[float]]:
     return positions
 
 
-def _style(index: int) -> dict[str, str | float]:
+def _style(index: int) -> dict[str, Any]:
     return {
         "color": _COLOURS[index % len(_COLOURS)],
-        "marker": _MARKERS[index % len(_MARKERS)],
+        # the seventh fold has the first one's colour and another marker
+        "marker": _MARKERS[(index + index // len(_COLOURS)) % len(_MARKERS)],
         "markersize": 3.5,
     }
 

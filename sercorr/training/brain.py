@@ -1,307 +1,404 @@
-"""Training and scoring of a head: SpeechBrain's Brain around the project's parts."""
+"""Training of one head, or of several on one stream of batches: SpeechBrain's Brain."""
 
-import time
-from typing import Any, NamedTuple
+import pathlib
+import sys
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
-import numpy as np
 import speechbrain as sb
 import torch
 import torch.nn.functional as F
-from speechbrain.dataio.batch import PaddedBatch
+from speechbrain.core import INTRA_EPOCH_CKPT_FLAG
+from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from sercorr.data.sampling import UpdateSampler, update_seed
+from sercorr.data.batches import UpdateSampler, update_seed
 from sercorr.errors import InputError
-from sercorr.evaluation.history import record_epoch
-from sercorr.evaluation.metrics import classification_metrics
-from sercorr.features.live import FeatureSource
-from sercorr.training.checkpoints import AtomicCheckpointer, best_first, is_scored
-
-
-class Outcome(NamedTuple):
-    """What a head said about a set of clips.
-
-    Attributes
-    ----------
-    ids : list of str
-        The clips.
-    truth : list of str
-        Their labels.
-    probabilities : numpy.ndarray
-        (n, K), float64; rows sum to 1.
-    """
-
-    ids: list[str]
-    truth: list[str]
-    probabilities: np.ndarray
+from sercorr.lobes.head import EmotionHead, project_clips
+from sercorr.training.heads import HeadInTraining
 
 
 class EmotionBrain(sb.Brain):
     """Train an `EmotionHead` on the features of a frozen upstream.
 
-    ``modules`` holds ``head`` alone: the upstream belongs to ``features`` and is
-    neither trained, nor switched to training mode, nor saved.
+    It is built, fitted and evaluated as every Brain of SpeechBrain. With
+    `side_by_side` it trains several heads: each has its own optimiser in
+    ``optimizers_dict``, random state, loss, schedule, best epoch and checkpoints, and
+    ends with exactly what it gets alone; they share the reading of the features. What
+    differs from SpeechBrain, and why:
 
-    Every update starts from a random state of its own, made of the seed and the
-    update's number. So a resumed run draws the same dropout as one that was never
-    interrupted, and a head trained beside others the same as one trained alone.
+    - Every update draws its dropout from a state of its own, made of the seed and the
+      update's number: a resumed run and a head among others draw what a lone,
+      uninterrupted one does.
+    - A checkpoint within an epoch is made only after an update: between two of them,
+      ``--grad_accumulation_factor`` has gradients that no checkpoint holds.
+    - Clipping covers all parameter groups of an optimiser, SpeechBrain's the first.
+      A ``max_grad_norm`` of 0 or less switches it off; SpeechBrain's would turn the
+      gradients around.
+    - The tested checkpoint is the earliest of equally good ones.
+    - A loss that is not finite stops the head at once.
+    - One progress bar covers the whole run.
+
+    ``hparams`` must have ``labels``, ``seed`` and ``features`` (see
+    `sercorr.features.open_features`); ``loss``, ``lr_annealing``, ``train_logger``
+    and ``fold_folder`` are used where they are there. The upstream belongs to
+    ``features``: it is neither trained, nor switched to training mode, nor saved.
 
     Arguments
     ---------
     modules : dict
-        ``head``: an `EmotionHead`.
+        ``head``, and what a subclass needs besides.
     opt_class : callable
-        Takes parameters, returns an optimiser.
+        Parameters -> optimiser.
     hparams : dict
-        ``labels``, ``label_smoothing``, ``seed``, ``number_of_epochs``,
-        ``updates_per_epoch``, ``fold_folder``, ``train_loggers`` (a list), and run
-        options such as ``max_grad_norm``.
-    run_opts : speechbrain.utils.run_opts.RunOptions
+        The settings.
+    run_opts : speechbrain.utils.run_opts.RunOptions or dict
         Device, precision, ...
     checkpointer : AtomicCheckpointer or None
         With the head and the epoch counter.
-    features : FeatureSource
-        Gives the layers of a batch.
-    sampler : UpdateSampler or None
-        The training batches; needed by ``fit`` alone.
+    heads : sequence of HeadInTraining or None
+        Several heads, see `side_by_side`.
     """
 
     def __init__(
         self,
-        modules: dict[str, torch.nn.Module],
-        opt_class: Any,
-        hparams: dict[str, Any],
+        modules: Mapping[str, torch.nn.Module],
+        opt_class: Any = None,
+        hparams: dict[str, Any] | None = None,
         run_opts: Any = None,
-        checkpointer: AtomicCheckpointer | None = None,
-        *,
-        features: FeatureSource,
-        sampler: UpdateSampler | None = None,
+        checkpointer: Any = None,
+        heads: Sequence[HeadInTraining] | None = None,
     ):
-        super().__init__(modules, opt_class, hparams, run_opts, checkpointer)
-        self.features = features
-        self.sampler = sampler
-        self.outcome: Outcome | None = None
-        self._seen: list[tuple[list[str], torch.Tensor, torch.Tensor]] = []
-        self._train_loss = 0.0
-        self._epoch, self._epoch_start = 0, 0.0
-        self._saved_at, self._since_saved = 0.0, 0
-        self._best: float | None = None
+        super().__init__(modules, opt_class, hparams, run_opts)
+        if heads is None:
+            if "head" not in modules:
+                raise InputError("modules: there is no `head` among them; add it")
+            head = self.modules["head"]
+            heads = [HeadInTraining("head", head, hparams, opt_class, checkpointer)]
+        self.heads = list(heads)
+        self.checkpointer = self.heads[0].checkpointer
+        self._losses: dict[str, torch.Tensor] = {}
         self._bar: tqdm | None = None
+        for head in self.heads:
+            if isinstance(head.loss, torch.nn.Module):
+                head.loss.to(self.device)
+            if head.checkpointer is not None:
+                self._prepare_checkpointer(head.checkpointer)
+
+    @classmethod
+    def side_by_side(
+        cls, members: Mapping[str, dict[str, Any]], run_opts: Any
+    ) -> "EmotionBrain":
+        """Make a Brain of several heads that see the same batches.
+
+        Arguments
+        ---------
+        members : mapping
+            Name -> ``hparams`` of one head, as for the constructor, with ``modules``
+            (``head`` alone), ``opt_class`` and ``checkpointer``. They must agree in
+            the seed, the sizes of batches and epochs and the run options, and stand
+            at the same update.
+        run_opts : speechbrain.utils.run_opts.RunOptions
+            Of all.
+        """
+        heads = [
+            HeadInTraining(
+                name, own["modules"]["head"], own, own["opt_class"], own["checkpointer"]
+            )
+            for name, own in members.items()
+        ]
+        # numbered: a module's name cannot hold a dot, as in lr0.001
+        modules = {str(number): head.module for number, head in enumerate(heads)}
+        return cls(modules, None, heads[0].hparams, run_opts, heads=heads)
 
     # One batch
 
-    def compute_forward(self, batch: PaddedBatch, stage: sb.Stage) -> torch.Tensor:
-        """Return logits (B, K) for a batch."""
-        batch = batch.to(self.device)
-        return self.modules.head.classify_clips(self.features.clips(batch))
+    def compute_forward(self, batch: Any, stage: sb.Stage) -> dict[str, torch.Tensor]:
+        """Return the logits (B, K) of each head by its name; a lone one is ``head``."""
+        clips = self.hparams.features.clips(batch.to(self.device))
+        heads = self.live_heads
+        if len(heads) == 1 or not all(_shares_projection(h.module) for h in heads):
+            logits = {}
+            for head in heads:
+                self._seed(head, stage)
+                logits[head.name] = head.module(clips)
+            return logits
+        counts = [clip.shape[1] for clip in clips]
+        projected = project_clips(clips, [head.module for head in heads])
+        logits = {}
+        for head, frames in zip(heads, projected, strict=True):
+            self._seed(head, stage)
+            logits[head.name] = head.module.classify(frames, counts)
+        return logits
 
     def compute_objectives(
-        self, predictions: torch.Tensor, batch: PaddedBatch, stage: sb.Stage
+        self, predictions: Mapping[str, torch.Tensor], batch: Any, stage: sb.Stage
     ) -> torch.Tensor:
-        """Return the cross-entropy: with label smoothing, equation (9), in training.
+        """Return the sum of the heads' losses.
+
+        In training it is each head's ``loss(logits, targets)``: by default the
+        cross-entropy with label smoothing, equation (9). Validation and test report
+        the plain cross-entropy, so that heads of other losses can be compared.
 
         Raises
         ------
         InputError
-            The loss is not finite.
+            No head has a finite loss; one of several is left out, with a message.
         """
-        logits = predictions.float()
-        targets = batch.target.to(logits.device)
-        smoothing = self.hparams.label_smoothing if stage == sb.Stage.TRAIN else 0.0
-        loss = F.cross_entropy(logits, targets, label_smoothing=smoothing)
-        if not torch.isfinite(loss):
-            shown = ", ".join(batch.id[:5]) + (" ..." if len(batch.id) > 5 else "")
-            raise InputError(
-                f"the {stage.name.lower()} loss is {loss.item()} at update "
-                f"{self.optimizer_step} (clips {shown}); try a lower --lr, "
-                "--precision fp32, or check these clips. "
-                "What was saved before stays as it is"
+        targets = torch.as_tensor(batch.target, device=self.device)
+        losses = {}
+        for head in self.live_heads:
+            logits = predictions[head.name].float()
+            loss = (head.loss if stage == sb.Stage.TRAIN else F.cross_entropy)(
+                logits, targets
             )
-        if stage != sb.Stage.TRAIN:
-            self._seen.append((batch.id, targets.cpu(), logits.detach().cpu()))
-        return loss
+            if loss.dim() > 0:
+                raise InputError(
+                    f"loss: it returns a tensor of shape {tuple(loss.shape)}; it must "
+                    "return one number"
+                )
+            if torch.isfinite(loss):
+                losses[head.name] = loss
+            else:
+                self._leave_out(head, loss, batch.id, stage)
+        if not losses:
+            raise self.heads[-1].error
+        self._losses = {name: loss.detach().cpu() for name, loss in losses.items()}
+        return torch.stack(list(losses.values())).sum()
 
-    def on_fit_batch_start(self, batch: PaddedBatch, should_step: bool) -> None:
-        """Start the update from its own random state."""
-        del batch, should_step
-        torch.manual_seed(update_seed(self.hparams.seed, self._update()))
+    @property
+    def live_heads(self) -> list[HeadInTraining]:
+        """The heads that were not left out."""
+        return [head for head in self.heads if head.error is None]
 
-    def on_fit_batch_end(
-        self, batch: PaddedBatch, outputs: Any, loss: torch.Tensor, should_step: bool
-    ) -> None:
-        """Move the progress bar."""
-        del batch, outputs, loss, should_step
+    def fit_batch(self, batch: Any) -> torch.Tensor:
+        """Train on one batch from a random state of its own."""
+        self._seed(self.heads[0], sb.Stage.TRAIN)
+        loss = super().fit_batch(batch)
+        self._average(loss)
         if self._bar is not None:
             self._bar.update()
             if self.step % 10 == 0:
                 self._describe()
+        return loss
 
-    # Stages
+    @torch.no_grad()
+    def evaluate_batch(self, batch: Any, stage: sb.Stage) -> torch.Tensor:
+        """Evaluate one batch and keep what each head says about it."""
+        with self.evaluation_ctx:
+            predictions = self.compute_forward(batch, stage=stage)
+            loss = self.compute_objectives(predictions, batch, stage=stage)
+        for head in self.live_heads:
+            targets = torch.as_tensor(batch.target)
+            head.see(batch.id, targets, predictions[head.name])
+        loss = loss.detach().cpu()
+        self._average(loss)
+        return loss
 
-    def fit_updates(self, epoch_counter: Any, train_set: Any, valid_set: Any) -> None:
-        """Train with one progress bar over all the updates of the run.
+    def optimizers_step(self) -> None:
+        """Clip each head's gradients as a whole, then step its optimiser."""
+        active = self.freeze_optimizers(self.optimizers_dict)
+        steps = [
+            (head, active[head.name]) for head in self.live_heads if head.name in active
+        ]
+        for _, optimizer in steps:
+            self.scaler.unscale_(optimizer)
+            if self.max_grad_norm > 0:
+                parameters = [
+                    p for group in optimizer.param_groups for p in group["params"]
+                ]
+                torch.nn.utils.clip_grad_norm_(parameters, self.max_grad_norm)
+        if not self.scaler.is_enabled() and self.skip_nonfinite_grads:
+            self.check_gradients()
+        for _, optimizer in steps:
+            self.scaler.step(optimizer)
+        self.scaler.update()
+        self.optimizer_step += 1
+        for head, optimizer in steps:
+            optimizer.zero_grad(set_to_none=True)
+            head.schedule.after_update(self.optimizer_step)
+
+    # The run
+
+    def fit(
+        self,
+        epoch_counter: Iterable[int],
+        train_set: DataLoader,
+        valid_set: DataLoader | None = None,
+        progressbar: bool | None = None,
+        train_loader_kwargs: Mapping[str, Any] = {},
+        valid_loader_kwargs: Mapping[str, Any] = {},
+    ) -> None:
+        """Train, or go on from the latest checkpoint; see SpeechBrain's ``fit``.
 
         Arguments
         ---------
         epoch_counter : speechbrain.utils.epoch_loop.EpochCounter
             Counts epochs from 1; one of the checkpointer's objects.
         train_set, valid_set : torch.utils.data.DataLoader
-            The first draws from ``sampler``.
+            The first draws from an `UpdateSampler`, as ``dataio_prepare`` makes it:
+            SpeechBrain's own loaders would skip batches twice after resuming.
+        progressbar : bool or None
+            None: unless ``--noprogressbar`` is given.
+        train_loader_kwargs, valid_loader_kwargs : mapping
+            Not used: the loaders are made already.
         """
-        try:
-            self.fit(epoch_counter, train_set, valid_set, progressbar=False)
-        finally:
-            if self._bar is not None:
-                self._bar.close()
-
-    def on_fit_start(self) -> None:
-        """Resume from the latest checkpoint, if there is one."""
-        super().on_fit_start()
-        best = None
-        if self.checkpointer is not None:
-            best = self.checkpointer.find_checkpoint(
-                importance_key=best_first, ckpt_predicate=is_scored
-            )
-        self._best = best.meta["valid_wa"] if best else None
+        sampler = getattr(train_set, "batch_sampler", None)
+        if not isinstance(sampler, UpdateSampler):
+            raise ValueError("train_set must be a loader with an UpdateSampler")
+        self.train_sampler = sampler
+        enable = not self.noprogressbar if progressbar is None else progressbar
         self._bar = tqdm(
-            total=self.hparams.number_of_epochs * self.hparams.updates_per_epoch,
-            initial=self.optimizer_step,
-            desc="training",
+            total=len(train_set) * getattr(epoch_counter, "limit", 1),
+            desc="training" if len(self.heads) == 1 else f"{len(self.heads)} heads",
             unit="update",
             dynamic_ncols=True,
-            disable=self.noprogressbar,
+            disable=not enable,
         )
+        with self._bar:
+            epochs = self._epochs(epoch_counter)
+            super().fit(epochs, train_set, valid_set, progressbar=False)
+        self._bar = None
+
+    def init_optimizers(self) -> None:
+        """Make one optimiser for each head."""
+        self.optimizers_dict = {}
+        for head in self.heads:
+            alone = len(self.heads) == 1
+            head.make_optimizer(
+                self.modules if alone else head.module, self.remove_vector_weight_decay
+            )
+            self.optimizers_dict[head.name] = head.optimizer
+        self.optimizer = self.heads[0].optimizer
+
+    def on_fit_start(self) -> None:
+        """Make the optimisers; resume from the latest checkpoints."""
+        self.init_optimizers()
+        for head in self.heads:
+            head.resume()
+        positions = {tuple(head.position.items()) for head in self.heads}
+        if len(positions) > 1:
+            raise ValueError(f"the heads stand at different updates: {positions}")
+        self.step = self.heads[0].position["step"]
+        self.optimizer_step = self.heads[0].position["optimizer_step"]
+        self.train_sampler.skip(self.step)
 
     def on_stage_start(self, stage: sb.Stage, epoch: int | None = None) -> None:
-        """Forget the last stage; place the sampler where training goes on."""
-        self._seen = []
-        if stage == sb.Stage.TRAIN:
-            self._epoch, self._epoch_start = epoch, time.monotonic()
-            if self.sampler is not None:
-                self.sampler.set_position(epoch, self.step)
+        """Start a stage of each head."""
+        for head in self.heads:
+            head.start_stage()
+            if stage == sb.Stage.TRAIN:
+                head.start_epoch(resumed=self.step > 0)
+            else:
+                head.average_loss = 0.0
 
     def on_stage_end(
         self, stage: sb.Stage, stage_loss: float, epoch: int | None = None
     ) -> None:
-        """Log an epoch, save its checkpoint; keep what a test found."""
-        if stage == sb.Stage.TRAIN:
-            self._train_loss = float(stage_loss)
-            return
-        self.outcome = self._collect()
-        if stage == sb.Stage.VALID:
-            self._end_epoch(float(stage_loss), epoch)
+        """Log an epoch and save its checkpoint; keep what a test found.
+
+        ``stage_loss`` is not used: each head has an average of its own.
+        """
+        for head in self.live_heads:
+            if stage == sb.Stage.TRAIN:
+                head.train_loss = head.average_loss
+            elif stage == sb.Stage.TEST:
+                head.collect()
+            else:
+                valid_loss = head.average_loss
+                head.end_epoch(epoch, self.step, self.optimizer_step, valid_loss)
+        if stage == sb.Stage.VALID and self._bar is not None:
+            self._describe()
 
     def on_evaluate_start(
         self, max_key: str | None = None, min_key: str | None = None
     ) -> None:
-        """Load the checkpoint of the best validation accuracy, the earliest of equals.
-
-        Raises
-        ------
-        InputError
-            There is none.
-        """
+        """Load each head's best checkpoint."""
         del max_key, min_key
-        if self.checkpointer is None:
-            return
-        found = self.checkpointer.recover_if_possible(
-            importance_key=best_first, ckpt_predicate=is_scored
-        )
-        if found is None:
-            raise InputError(
-                f"{self.checkpointer.checkpoints_dir}: no checkpoint with a validation "
-                "accuracy; train this fold first"
-            )
-
-    # The steps of `fit`, for a loop that drives several brains at once
-
-    def begin_epoch(self, epoch: int) -> None:
-        """Start training in an epoch, counted from 1."""
-        self.on_stage_start(sb.Stage.TRAIN, epoch)
-        self.modules.train()
-        self.zero_grad()
-        self._saved_at, self._since_saved = time.time(), 0
-
-    def begin_update(self) -> None:
-        """Start an update from its own random state."""
-        self.step += 1
-        self.on_fit_batch_start(None, True)
-
-    def training_loss(
-        self, logits: torch.Tensor, batch: Any
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return the loss, and the loss as it is to be differentiated."""
-        with self.training_ctx:
-            loss = self.compute_objectives(logits, batch, sb.Stage.TRAIN)
-        return loss.detach().cpu(), self.scaler.scale(loss)
-
-    def finish_update(self, loss: torch.Tensor) -> None:
-        """Clip the gradients, step the optimiser, save when it is time to."""
-        self.optimizers_step()
-        self.avg_train_loss = self.update_average(loss, self.avg_train_loss)
-        self._since_saved += 1
-        if self._should_save_intra_epoch_ckpt(self._saved_at, self._since_saved):
-            self._save_intra_epoch_ckpt()
-            self._saved_at, self._since_saved = time.time(), 0
-
-    def end_training_epoch(self, epoch: int) -> None:
-        """End training in an epoch; validation comes next."""
-        self.zero_grad(set_to_none=True)
-        self.on_stage_end(sb.Stage.TRAIN, self.avg_train_loss, epoch)
-        self.avg_train_loss, self.step = 0.0, 0
+        for head in self.live_heads:
+            head.tested = head.load_best()
 
     # Parts
 
-    def _update(self) -> int:
-        """Number of the current update, counted from 0 over the whole run."""
-        return (self._epoch - 1) * self.hparams.updates_per_epoch + self.step - 1
+    def _epochs(self, epoch_counter: Iterable[int]) -> Iterator[int]:
+        resumed = True
+        for epoch in epoch_counter:
+            for head in self.heads:
+                # each head's own counter is what its checkpoint saves
+                counter = head.hparams.get("epoch_counter", epoch_counter)
+                if counter is not epoch_counter:
+                    counter.current = epoch
+            if resumed:  # what was done before does not count for the estimate
+                done = (epoch - 1) * len(self.train_sampler) + self.step
+                self._bar.n = self._bar.initial = done
+                resumed = False
+            yield epoch
 
-    def _collect(self) -> Outcome:
-        labels = self.hparams.labels
-        ids = [identity for batch, _, _ in self._seen for identity in batch]
-        truth = [labels[i] for _, targets, _ in self._seen for i in targets.tolist()]
-        logits = torch.cat([logits for _, _, logits in self._seen])
-        return Outcome(ids, truth, torch.softmax(logits.double(), dim=-1).numpy())
+    def _seed(self, head: HeadInTraining, stage: sb.Stage) -> None:
+        if stage == sb.Stage.TRAIN:
+            number = self.train_sampler.first_batch + self.step - 1
+            torch.manual_seed(update_seed(head.hparams["seed"], number))
 
-    def _end_epoch(self, valid_loss: float, epoch: int) -> None:
-        labels = self.hparams.labels
-        predicted = [labels[i] for i in self.outcome.probabilities.argmax(axis=1)]
-        scores = classification_metrics(self.outcome.truth, predicted, labels)
-        train = {"loss": self._train_loss}
-        valid = {"loss": valid_loss, "wa": scores["wa"], "ua": scores["ua"]}
-        updates = epoch * self.hparams.updates_per_epoch
-        for train_logger in self.hparams.train_loggers:
-            train_logger.log_stats(
-                {"epoch": epoch, "updates": updates}, train, valid, verbose=False
+    def _average(self, loss: torch.Tensor) -> None:
+        """Add a batch to each head's average loss."""
+        if len(self.heads) == 1:  # a subclass may have computed it in its own way
+            self._losses = {self.heads[0].name: loss}
+        for head in self.live_heads:
+            head.average_loss = self.update_average(
+                self._losses[head.name], head.average_loss
             )
-        record_epoch(
-            f"{self.hparams.fold_folder}/history.json",
-            {
-                "epoch": epoch,
-                "updates": updates,
-                "train_loss": self._train_loss,
-                "valid_loss": valid_loss,
-                "valid_wa": scores["wa"],
-                "valid_ua": scores["ua"],
-                "lr": self.optimizer.param_groups[0]["lr"],
-                "seconds": time.monotonic() - self._epoch_start,
-            },
+
+    def _leave_out(
+        self, head: HeadInTraining, loss: torch.Tensor, ids: list[str], stage: sb.Stage
+    ) -> None:
+        shown = ", ".join(ids[:5]) + (" ..." if len(ids) > 5 else "")
+        head.error = InputError(
+            f"the {stage.name.lower()} loss is {loss.item()} after "
+            f"{self.optimizer_step} updates (clips {shown}); try a lower --lr, "
+            "--precision fp32, or check these clips. What was saved before stays as "
+            "it is"
         )
-        if self._best is None or scores["wa"] > self._best:
-            self._best = scores["wa"]
-        if self._bar is not None:
-            self._describe(scores["wa"])
-        if self.checkpointer is not None:
-            self.checkpointer.save_and_keep_only(
-                meta={"epoch": epoch, "valid_wa": scores["wa"]},
-                importance_keys=[best_first],
-                ckpt_predicate=is_scored,
-            )
+        if len(self.heads) > 1:
+            print(f"error: {head.name}: {head.error}", file=sys.stderr)
 
-    def _describe(self, valid_wa: float | None = None) -> None:
-        shown = {"loss": f"{self.avg_train_loss or self._train_loss:.3f}"}
-        if valid_wa is not None:
-            shown["valid WA"] = f"{valid_wa:.1f} %"
-        if self._best is not None:
-            shown["best"] = f"{self._best:.1f} %"
+    def _should_save_intra_epoch_ckpt(
+        self, last_ckpt_time: float, steps_since_ckpt: int
+    ) -> bool:
+        if self.step % self.grad_accumulation_factor:
+            return False
+        return super()._should_save_intra_epoch_ckpt(last_ckpt_time, steps_since_ckpt)
+
+    def _save_intra_epoch_ckpt(self) -> None:
+        epoch = self.train_sampler.first_batch // len(self.train_sampler) + 1
+        meta = {
+            INTRA_EPOCH_CKPT_FLAG: True,
+            "epoch": epoch,
+            "updates": self.optimizer_step,
+        }
+        for head in self.live_heads:
+            head.save(self.step, self.optimizer_step, meta)
+
+    def _prepare_checkpointer(self, checkpointer: Any) -> None:
+        if self.scaler.is_enabled():
+            checkpointer.add_recoverable("scaler", self.scaler, optional_load=True)
+        if self.debug and not self.debug_persistently:
+            folder = tempfile.TemporaryDirectory()
+            checkpointer.checkpoints_dir = pathlib.Path(folder.name)
+            checkpointer.tempdir = folder  # removed with the checkpointer
+
+    def _describe(self) -> None:
+        heads = self.live_heads
+        average = sum(head.average_loss for head in heads) / max(len(heads), 1)
+        shown = {"loss": f"{average:.3f}"}
+        best = [head.best_wa for head in heads if head.best_wa is not None]
+        if best:
+            shown["best valid WA"] = f"{max(best):.1f} %"
         self._bar.set_postfix(shown, refresh=False)
+
+
+def _shares_projection(module: torch.nn.Module) -> bool:
+    """Whether a head's `forward` is that of `EmotionHead`."""
+    return isinstance(module, EmotionHead) and type(module).forward is (
+        EmotionHead.forward
+    )

@@ -20,18 +20,21 @@ class AtomicCheckpointer(Checkpointer):
     cannot be loaded. Here a checkpoint is written elsewhere and renamed, and one that
     lacks a file that it once had (a removal cut short) does not count.
 
+    Nothing is written before the first checkpoint is saved: a settings file may
+    construct this for a folder that another run owns.
+
     Arguments
     ---------
     checkpoints_dir : path
-        Where the checkpoints are; made if missing.
+        Where the checkpoints are; made when the first one is saved.
     recoverables : mapping
         Names and objects to save.
 
     Example
     -------
     >>> import tempfile, torch
-    >>> counter = torch.nn.Linear(1, 1)
-    >>> checkpointer = AtomicCheckpointer(tempfile.mkdtemp(), {"layer": counter})
+    >>> layer = torch.nn.Linear(1, 1)
+    >>> checkpointer = AtomicCheckpointer(tempfile.mkdtemp(), {"layer": layer})
     >>> _ = checkpointer.save_checkpoint({"valid_wa": 50.0})
     >>> len(checkpointer.list_checkpoints())
     1
@@ -40,7 +43,11 @@ class AtomicCheckpointer(Checkpointer):
     def __init__(
         self, checkpoints_dir: str | os.PathLike, recoverables: Mapping | None = None
     ):
-        super().__init__(checkpoints_dir, recoverables)
+        super().__init__(os.curdir, recoverables)  # it makes the folder it is given
+        self.checkpoints_dir = Path(checkpoints_dir)
+
+    def remove_leftovers(self) -> None:
+        """Remove what a killed process left half written or half removed."""
         shutil.rmtree(self.checkpoints_dir / _UNFINISHED, ignore_errors=True)
         whole = {checkpoint.path for checkpoint in self.list_checkpoints()}
         for folder in self.checkpoints_dir.glob("CKPT+*"):
@@ -68,11 +75,14 @@ class AtomicCheckpointer(Checkpointer):
             return None
         path = final / Path(saved.path).name
         os.replace(saved.path, path)
+        shutil.rmtree(unfinished)
         files = {key: path / file.name for key, file in saved.paramfiles.items()}
         return Checkpoint(path, saved.meta, files)
 
     def list_checkpoints(self) -> list[Checkpoint]:
         """List the checkpoints that are whole."""
+        if not self.checkpoints_dir.is_dir():
+            return []
         return [
             checkpoint
             for checkpoint in super().list_checkpoints()

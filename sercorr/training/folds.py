@@ -1,93 +1,84 @@
 """All folds of an experiment: one process each, then the table and the plots."""
 
-import argparse
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from sercorr.errors import InputError
-from sercorr.evaluation.results import format_table, write_results
 from sercorr.files import require_writable
-from sercorr.training.experiment import Fold, prepare
-from sercorr.training.settings import Settings, load_settings
+from sercorr.reporting.report import report_folder
+from sercorr.training.dataio import plan_data
+from sercorr.training.program import parse_arguments, take_option
+from sercorr.training.run import Run
+from sercorr.training.settings import Settings, plain_tree
 
 
-def split_folds(arguments: Sequence[str]) -> tuple[list[int] | None, list[str]]:
-    """Take ``--folds 1,3`` out of a command line.
-
-    Returns
-    -------
-    tuple
-        The folds, or None for all; and the other arguments.
-
-    Example
-    -------
-    >>> split_folds(["train.yaml", "--folds", "1,3", "--seed", "2"])
-    ([1, 3], ['train.yaml', '--seed', '2'])
-    """
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    parser.add_argument("--folds")
-    parsed, rest = parser.parse_known_args(list(arguments))
-    if parsed.folds is None:
-        return None, rest
-    try:
-        return sorted({int(fold) for fold in parsed.folds.split(",")}), rest
-    except ValueError:
-        raise InputError(
-            f"--folds is {parsed.folds!r}; give numbers with commas, as in 1,2,3"
-        ) from None
-
-
-def settings_of_folds(
-    arguments: Sequence[str],
-) -> tuple[dict[int, Settings], list[str]]:
-    """Load the settings of every wanted fold, so that bad ones are found first.
+def settings_of_folds(arguments: Sequence[str]) -> dict[int, Settings]:
+    """Parse the settings of every fold that is wanted.
 
     Arguments
     ---------
     arguments : sequence of str
-        A command line with ``--folds`` perhaps, but not ``--fold``.
+        A command line; ``--folds 1,3`` or ``--fold 1`` for some folds only.
 
     Returns
     -------
-    tuple
-        Settings by fold, and the arguments without ``--folds``.
+    dict
+        Fold -> its settings.
+
+    Raises
+    ------
+    InputError
+        A fold is no number, or there is no such fold.
     """
-    folds, rest = split_folds(arguments)
-    if any(argument.partition("=")[0] == "--fold" for argument in rest):
-        raise InputError("--fold is for train.py; here say --folds, as in --folds 1,3")
-    first = load_settings(rest, {"fold": (folds or [1])[0]})
-    wanted = folds or list(range(1, first["n_folds"] + 1))
-    settings = {fold: load_settings(rest, {"fold": fold}) for fold in wanted}
-    return settings, rest
+    text, rest = take_option("--folds", arguments)
+    one, rest = take_option("--fold", rest)
+    settings = parse_arguments(rest)
+    n_folds = plain_tree(settings.tree).get("n_folds", 1)
+    text = one if text is None else text
+    if text is None:
+        wanted = list(range(1, n_folds + 1))
+    else:
+        try:
+            wanted = sorted({int(fold) for fold in text.split(",")})
+        except ValueError:
+            raise InputError(
+                f"--folds is {text!r}; give numbers with commas, as in 1,2,3"
+            ) from None
+    return {fold: settings.override({"fold": fold}) for fold in wanted}
 
 
 def run_folds(train_script: str | Path, arguments: Sequence[str]) -> int:
     """Train and test every missing fold in a fresh process; write the results.
+
+    What is refused is refused before any fold is trained.
 
     Arguments
     ---------
     train_script : path
         The recipe's ``train.py``.
     arguments : sequence of str
-        What ``train.py`` takes, without ``--fold``; ``--folds 1,3`` for some only.
+        What ``train.py`` takes; ``--folds 1,3`` for some folds only.
 
     Returns
     -------
     int
         0, or 1 if a fold failed. The others are run all the same.
     """
-    all_settings, rest = settings_of_folds(arguments)
-    first = next(iter(all_settings.values()))
-    output_folder = require_writable(first["output_folder"])
-    prepare(first)
+    by_fold = settings_of_folds(arguments)
+    hparams = {fold: settings.load() for fold, settings in by_fold.items()}
+    first = next(iter(hparams.values()))
+    manifests = plan_data(first)
+    runs = {f: Run(by_fold[f], own, manifests) for f, own in hparams.items()}
+    require_writable(first["output_folder"])
+    manifests.write()
+    manifests.report()
+    _, rest = take_option("--folds", arguments)
+    _, rest = take_option("--fold", rest)
     failed = {}
-    runs = {fold: Fold(settings) for fold, settings in all_settings.items()}
-    for here in runs.values():  # what is refused is refused before any training
-        here.claim()
-    for fold, here in runs.items():
-        if here.is_finished():
+    for fold, run in runs.items():
+        if run.is_finished:
             print(f"fold {fold}: finished before, skipped", flush=True)
             continue
         print(f"fold {fold} of {first['n_folds']}", flush=True)
@@ -96,24 +87,12 @@ def run_folds(train_script: str | Path, arguments: Sequence[str]) -> int:
         if status:
             failed[fold] = status
             print(f"fold {fold} failed (exit status {status})", file=sys.stderr)
-    return report_folds(output_folder, first, failed)
-
-
-def report_folds(
-    output_folder: Path, settings: Settings, failed: dict[int, int]
-) -> int:
-    """Write and print the results of the folds that are finished."""
-    if any(output_folder.glob("fold_*/metrics.json")):
-        identity, n_folds = settings.identity(), settings["n_folds"]
-        del identity["fold"]
-        results = write_results(output_folder, identity, n_folds)
-        print(format_table(results, identity, n_folds))
-        print(f"written: {output_folder}/results.json, results.md and plots/")
+    if any(run.is_finished for run in runs.values()):
+        print(report_folder(first["output_folder"]))
     if failed:
-        folds = ", ".join(map(str, failed))
         print(
-            f"error: failed folds: {folds}. Their messages stand above. What is done "
-            "is kept: run the same command again to resume the missing folds",
+            f"error: failed folds: {', '.join(map(str, failed))}. Their messages stand "
+            "above. What is done is kept: run the same command again to resume them",
             file=sys.stderr,
         )
         return 1

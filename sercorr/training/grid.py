@@ -1,290 +1,191 @@
-"""Many heads side by side on one stream of batches, each as if it were alone.
+"""Many heads on the same folds and features, up to eight at a time side by side.
 
-Reading the features and converting them to float32 is done once for all heads. Every
-head has its own parameters, random state, optimiser, gradient clipping, checkpoints
-and files, and ends with exactly what ``train.py`` gives it with the same settings.
+Every head ends with exactly what ``train.py`` gives it with the same settings, in the
+folder that ``run_folds.py`` would have written. Heads that see the same batches share
+the reading of the features; what they compute is their own.
 """
 
-import contextlib
+import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import ruamel.yaml
 import speechbrain as sb
-import torch
-from torch.utils.data import DataLoader
-from tqdm import tqdm
+from speechbrain.utils.run_opts import RunOptions
 
+from sercorr.data.manifests import ManifestPlan
 from sercorr.errors import InputError
-from sercorr.features.live import FeatureSource
-from sercorr.lobes.head import longest_first, project_clips
+from sercorr.features import LiveFeatures, StoredFeatures
+from sercorr.files import json_digest, require_writable
+from sercorr.reporting.report import report_folder
 from sercorr.training.brain import EmotionBrain
-from sercorr.training.experiment import Fold, prepare, start_log
+from sercorr.training.dataio import (
+    dataio_prepare,
+    open_run_features,
+    plan_data,
+    read_fold,
+    run_option,
+)
 from sercorr.training.folds import settings_of_folds
-from sercorr.training.grid_files import read_grid, report_grid
-from sercorr.training.settings import Settings, digest, load_settings
+from sercorr.training.program import take_option
+from sercorr.training.run import Run
+from sercorr.training.settings import Settings, plain_tree
+
+SIDE_BY_SIDE = 8
+"""Most heads at once: their activations are all in memory."""
+
+SHARED = frozenset(
+    {
+        "brain_class",
+        "cache_dtype",
+        "cache_folder",
+        "checkpoint_folder",
+        "corpus",
+        "data_folder",
+        "extract_precision",
+        "fold",
+        "fold_by",
+        "fold_folder",
+        "labels",
+        "manifest_folder",
+        "max_batch_seconds",
+        "n_folds",
+        "num_workers",
+        "output_folder",
+        "preload",
+        "skip_bad_audio",
+        "split_seed",
+        "upstream",
+        "upstream_revision",
+        "upstream_save_path",
+        "upstream_source",
+        "valid_ratio",
+        "valid_session",
+    }
+)
+"""Settings that all heads of a grid share: data, folds, upstream and features."""
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+_RESERVED = re.compile(r"(fold|seed)_\d+|manifests|features|plots", re.IGNORECASE)
 
 
-class Member:
-    """One head of a grid in one fold.
+class GridHead(NamedTuple):
+    """A head of a grid.
+
+    Attributes
+    ----------
+    folder : str
+        Where it goes, below the grid's folder: its name, and ``seed_S`` below that
+        if it has several seeds.
+    overrides : dict
+        Its settings.
+    """
+
+    folder: str
+    overrides: dict[str, Any]
+
+
+def read_grid(path: str | Path) -> list[GridHead]:
+    """Read a grid file: name -> overrides of one head.
 
     Arguments
     ---------
-    name : str
-        Its name in the grid.
-    settings : Settings
-        Its own.
+    path : path
+        YAML, for instance
+        ``{att4: {pooling: attentive_corr, n_heads: 4}, mean: {pooling: mean}}``.
+        Values may be tagged (``opt_class: !name:torch.optim.SGD {lr: 0.1}``), and
+        ``seed: [1, 2, 3]`` makes one head for each seed.
+
+    Returns
+    -------
+    list of GridHead
+        In the file's order.
+
+    Raises
+    ------
+    InputError
+        No such file, not a mapping of mappings, a name that is no folder's name, or a
+        setting that all heads share.
     """
-
-    def __init__(self, name: str, settings: Settings):
-        self.name = name
-        self.settings = settings
-        self.fold = Fold(settings)
-        self.fold.claim()
-        self.error: InputError | None = None
-        self.brain: EmotionBrain | None = None
-        self.counter: Any = None
-
-    def stream(self) -> str:
-        """Sign what decides the batches: heads of one stream train side by side."""
-        keys = ("seed", "batch_size", "updates_per_epoch")
-        return digest(
-            [*(self.settings[key] for key in keys), self.fold.record()["data"]]
-        )
-
-    def start(self, features: FeatureSource) -> None:
-        """Build the head and load its latest checkpoint."""
-        start_log(self.fold)
-        self.brain = self.fold.make_brain(features, self.fold.make_sampler())
-        self.counter = self.brain.hparams.epoch_counter
-        self.brain.noprogressbar = True
-        self.brain.on_fit_start()
-
-    @property
-    def done(self) -> int:
-        """Updates made so far."""
-        updates_per_epoch = self.settings["updates_per_epoch"]
-        return self.counter.current * updates_per_epoch + self.brain.step
-
-    @property
-    def total(self) -> int:
-        """Updates of the whole run."""
-        return self.settings["number_of_epochs"] * self.settings["updates_per_epoch"]
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"{path}: no such grid file")
+    try:
+        grid = ruamel.yaml.YAML().load(path.read_text(encoding="utf-8"))
+    except ruamel.yaml.YAMLError as error:
+        text = " ".join(str(error).split())
+        raise InputError(f"{path}: not valid YAML: {text}") from None
+    if not isinstance(grid, dict) or not grid:
+        raise InputError(f"{path}: a mapping from names to settings was expected")
+    heads = []
+    for name, overrides in ((str(key), value) for key, value in grid.items()):
+        if not _NAME.fullmatch(name) or _RESERVED.fullmatch(name):
+            raise InputError(
+                f"{path}: {name!r} cannot name a head's folder; use letters, digits, "
+                "_ and -, and no name such as fold_1"
+            )
+        if not isinstance(overrides or {}, dict):
+            raise InputError(f"{path}: {name}: a mapping of settings was expected")
+        shared = sorted(SHARED & (overrides or {}).keys())
+        if shared:
+            raise InputError(
+                f"{path}: {name}: {shared[0]} is the same for all heads; give it on "
+                "the command line"
+            )
+        heads += _by_seed(name, dict(overrides or {}))
+    return heads
 
 
-def train_members(members: Sequence[Member], features: FeatureSource) -> None:
-    """Train heads of one stream side by side, then test each.
-
-    A head whose loss is no longer finite is left behind with its error.
-
-    Arguments
-    ---------
-    members : sequence of Member
-        All of one `Member.stream`.
-    features : FeatureSource
-        Gives the layers of their batches.
-    """
-    for member in members:
-        member.start(features)
-    fold = members[0].fold
-    sampler = fold.make_sampler()
-    train = fold.make_loader(features, "train", sampler)
-    valid = fold.make_loader(features, "valid")
-    bar = tqdm(
-        total=max(m.total for m in members),
-        initial=min(m.done for m in members),
-        desc=f"fold {fold.settings['fold']}, {len(members)} heads",
-        unit="update",
-        dynamic_ncols=True,
-        disable=fold.settings.run_opts.noprogressbar,
-    )
-    first = min(m.counter.current for m in members) + 1
-    last = max(m.settings["number_of_epochs"] for m in members)
-    with bar:
-        for epoch in range(first, last + 1):
-            # an epoch is finished with its validation, not with its last update
-            part = [
-                m
-                for m in members
-                if m.error is None
-                and m.counter.current < epoch <= m.settings["number_of_epochs"]
-            ]
-            if part:
-                _train_epoch(part, epoch, features, train, sampler, bar)
-            part = [m for m in part if m.error is None]
-            if part:
-                _evaluate(part, features, valid, sb.Stage.VALID, epoch)
-    members = [member for member in members if member.error is None]
-    for member in members:
-        member.brain.on_evaluate_start()
-    _evaluate(members, features, fold.make_loader(features, "test"), sb.Stage.TEST)
-    for member in members:
-        if member.error is None:
-            member.fold.write(member.brain)
-
-
-def _train_epoch(
-    members: list[Member],
-    epoch: int,
-    features: FeatureSource,
-    loader: DataLoader,
-    sampler: Any,
-    bar: tqdm,
-) -> None:
-    for member in members:
-        next(member.counter)
-        member.brain.begin_epoch(epoch)
-    first = min(member.brain.step for member in members)
-    sampler.set_position(epoch, first)
-    for step, batch in enumerate(loader, start=first):
-        part = [m for m in members if m.error is None and m.brain.step == step]
-        if part:
-            update_members(part, batch, features)
-        bar.update()
-    for member in members:
-        if member.error is None:
-            member.brain.end_training_epoch(epoch)
-
-
-def update_members(
-    members: Sequence[Member], batch: Any, features: FeatureSource
-) -> None:
-    """Make one update of each head from one reading of the batch.
-
-    The heads take turns, each forward and backward, so that the memory for one head's
-    activations serves them all; only the projected frames are kept for each.
-
-    Arguments
-    ---------
-    members : sequence of Member
-        Started, and all at this update. One whose loss is not finite gets an error.
-    batch : object
-        From the loader.
-    features : FeatureSource
-        Gives its layers.
-    """
-    with members[0].brain.training_ctx:
-        projected, counts, order = _project(members, batch, features)
-    losses, leaves = [], []
-    for member, packed in zip(members, projected, strict=True):
-        brain, leaf = member.brain, packed.detach().requires_grad_()
-        brain.begin_update()
-        with brain.training_ctx:
-            head = brain.raw_modules["head"]
-            logits = head.classify_projected(leaf, counts, order)
-        try:
-            loss, scaled = brain.training_loss(logits, batch)
-        except InputError as error:
-            _leave_behind(member, error)
-            continue
-        scaled.backward()
-        losses.append((member, loss))
-        leaves.append((packed, leaf.grad))
-    if losses:
-        torch.autograd.backward(*zip(*leaves, strict=True))
-    for member, loss in losses:
-        member.brain.finish_update(loss)
-
-
-def _project(
-    members: Sequence[Member], batch: Any, features: FeatureSource
-) -> tuple[list[torch.Tensor], list[int], list[int]]:
-    """Average the layers of a batch and project them, for each head."""
-    clips = features.clips(batch.to(members[0].brain.device))
-    order = longest_first(clips)
-    clips = [clips[place] for place in order]
-    projected = project_clips(clips, [m.brain.raw_modules["head"] for m in members])
-    return projected, [clip.shape[1] for clip in clips], order
-
-
-def _evaluate(
-    members: list[Member],
-    features: FeatureSource,
-    loader: DataLoader,
-    stage: sb.Stage,
-    epoch: int | None = None,
-) -> None:
-    averages = dict.fromkeys((member.name for member in members), 0.0)
-    for member in members:
-        member.brain.on_stage_start(stage, epoch)
-        member.brain.modules.eval()
-    with torch.no_grad():
-        for number, batch in enumerate(loader, start=1):
-            alive = [member for member in members if member.error is None]
-            if not alive:
-                return
-            with alive[0].brain.evaluation_ctx:
-                projected, counts, order = _project(alive, batch, features)
-            for member, packed in zip(alive, projected, strict=True):
-                brain = member.brain
-                brain.step = number
-                with brain.evaluation_ctx:
-                    head = brain.raw_modules["head"]
-                    logits = head.classify_projected(packed, counts, order)
-                try:
-                    loss = brain.compute_objectives(logits, batch, stage)
-                except InputError as error:
-                    _leave_behind(member, error)
-                    continue
-                averages[member.name] = brain.update_average(
-                    loss.detach().cpu(), averages[member.name]
-                )
-    for member in members:
-        if member.error is None:
-            member.brain.step = 0
-            member.brain.on_stage_end(stage, averages[member.name], epoch)
-
-
-def _leave_behind(member: Member, error: InputError) -> None:
-    member.error = error
-    print(f"error: {member.name}: {error}", file=sys.stderr)
-
-
-def run_grid(arguments: Sequence[str], grid_file: str | Path) -> int:
+def run_grid(arguments: Sequence[str]) -> int:
     """Train and test all heads of a grid that are not finished, fold by fold.
+
+    What is refused is refused before any head is trained.
 
     Arguments
     ---------
     arguments : sequence of str
-        What ``run_folds.py`` takes.
-    grid_file : path
-        See `read_grid`.
+        What ``run_folds.py`` takes, and ``--grid GRID.yaml``.
 
     Returns
     -------
     int
         0, or 1 if a head failed; the others are trained all the same.
     """
-    grid = read_grid(grid_file)
-    by_fold, rest = settings_of_folds(arguments)
-    root = Path(next(iter(by_fold.values()))["output_folder"])
-    members = {
-        (fold, name): load_settings(
-            rest, {**overrides, "fold": fold, "output_folder": str(root / name)}
-        )
-        for fold in by_fold
-        for name, overrides in grid.items()
+    file, rest = take_option("--grid", arguments)
+    if file is None:
+        raise InputError("--grid is missing; give a YAML file: --grid GRID.yaml")
+    grid = read_grid(file)
+    by_fold = settings_of_folds(rest)
+    first = next(iter(by_fold.values())).load()
+    root, manifests = Path(first["output_folder"]), plan_data(first)
+    runs = {
+        fold: {head.folder: _run_of(settings, head, root, manifests) for head in grid}
+        for fold, settings in by_fold.items()
     }
-    for number, name in enumerate(grid):
-        with contextlib.redirect_stdout(sys.stdout if number == 0 else None):
-            prepare(members[next(iter(by_fold)), name])
+    require_writable(root)
+    manifests.write()
+    manifests.report()
+    sb.create_experiment_directory(
+        experiment_directory=str(root),
+        log_config=str(Path(__file__).with_name("log-config.yaml")),
+        save_env_desc=False,
+    )
     failed: list[str] = []
-    features: FeatureSource | None = None
-    for fold in by_fold:
-        waiting = [Member(name, members[fold, name]) for name in grid]
-        waiting = [member for member in waiting if not member.fold.is_finished()]
+    features: StoredFeatures | LiveFeatures | None = None
+    for fold, heads in runs.items():
+        waiting = {name: run for name, run in heads.items() if not run.is_finished}
         print(f"fold {fold}: {len(waiting)} of {len(grid)} heads to train", flush=True)
-        streams: dict[str, list[Member]] = {}
-        for member in waiting:
-            streams.setdefault(member.stream(), []).append(member)
-        for side_by_side in streams.values():
+        for group in groups_of(waiting):
+            run = next(iter(group.values()))
             if features is None:
-                features = side_by_side[0].fold.make_features()
-            train_members(side_by_side, features)
-        failed += [f"{m.name} (fold {fold})" for m in waiting if m.error is not None]
-    settings = {name: members[next(iter(by_fold)), name] for name in grid}
-    report_grid(root, settings)
+                features = open_run_features(
+                    run.hparams, run.settings.run_opts, manifests.clips
+                )
+            failed += [f"{name} (fold {fold})" for name in train_heads(group, features)]
+    if any(run.is_finished for heads in runs.values() for run in heads.values()):
+        print(report_folder(root))
     if failed:
         print(
             f"error: failed: {', '.join(failed)}. Their messages stand above; the "
@@ -293,3 +194,153 @@ def run_grid(arguments: Sequence[str], grid_file: str | Path) -> int:
         )
         return 1
     return 0
+
+
+def groups_of(runs: Mapping[str, Run]) -> Iterator[dict[str, Run]]:
+    """Group the heads of a fold that can be trained side by side.
+
+    They must see the same batches and stand at the same update. A Brain of one's own
+    may read any setting, so each of its heads is trained alone.
+
+    Arguments
+    ---------
+    runs : mapping
+        Name -> run.
+
+    Yields
+    ------
+    dict
+        At most `SIDE_BY_SIDE` of them.
+    """
+    groups: dict[str, dict[str, Run]] = {}
+    for name, run in runs.items():
+        groups.setdefault(_stream(name, run), {})[name] = run
+    for group in groups.values():
+        names = list(group)
+        for start in range(0, len(names), SIDE_BY_SIDE):
+            yield {name: group[name] for name in names[start : start + SIDE_BY_SIDE]}
+
+
+def train_heads(
+    runs: Mapping[str, Run], features: StoredFeatures | LiveFeatures
+) -> list[str]:
+    """Train heads side by side and test each.
+
+    Arguments
+    ---------
+    runs : mapping
+        Name -> run, a group of `groups_of`.
+    features : StoredFeatures or LiveFeatures
+        Of the whole corpus.
+
+    Returns
+    -------
+    list of str
+        Names of the heads that failed; their messages have been printed.
+    """
+    taken: dict[str, Run] = {}
+    failed: list[str] = []
+    contexts = []
+    try:
+        for name, run in runs.items():
+            context = run.locked()
+            try:
+                context.__enter__()
+            except InputError as error:
+                print(f"error: {name}: {error}", file=sys.stderr)
+                failed.append(name)
+                continue
+            contexts.append(context)
+            taken[name] = run
+        return failed + (_train(taken, features) if taken else [])
+    finally:
+        for context in contexts:
+            context.__exit__(None, None, None)
+
+
+def _train(runs: dict[str, Run], features: StoredFeatures | LiveFeatures) -> list[str]:
+    first = next(iter(runs.values()))
+    run_opts = first.settings.run_opts
+    splits = read_fold(first.hparams)
+    loaders = dataio_prepare(first.hparams, run_opts, splits, features)
+    for run in runs.values():
+        run.start()
+        run.hparams["features"] = features
+    if len(runs) == 1:
+        hparams = first.hparams
+        brain = hparams.get("brain_class", EmotionBrain)(
+            modules=hparams["modules"],
+            opt_class=hparams["opt_class"],
+            hparams=hparams,
+            run_opts=run_opts,
+            checkpointer=hparams["checkpointer"],
+        )
+    else:
+        brain = EmotionBrain.side_by_side(
+            {name: run.hparams for name, run in runs.items()}, run_opts
+        )
+    try:
+        brain.fit(first.hparams["epoch_counter"], loaders["train"], loaders["valid"])
+        brain.evaluate(loaders["test"], progressbar=False)
+    except InputError as error:
+        if len(runs) == 1:
+            print(f"error: {next(iter(runs))}: {error}", file=sys.stderr)
+        return list(runs)
+    for run, head in zip(runs.values(), brain.heads, strict=True):
+        if head.error is None:
+            run.finish(head, splits)
+    return [
+        name
+        for name, head in zip(runs, brain.heads, strict=True)
+        if head.error is not None
+    ]
+
+
+def _by_seed(name: str, overrides: dict[str, Any]) -> list[GridHead]:
+    seeds = overrides.get("seed")
+    if not isinstance(seeds, list):
+        return [GridHead(name, overrides)]
+    return [
+        GridHead(f"{name}/seed_{seed}", {**overrides, "seed": seed}) for seed in seeds
+    ]
+
+
+def _run_of(
+    settings: Settings, head: GridHead, root: Path, manifests: ManifestPlan
+) -> Run:
+    own = settings.override(
+        {
+            **head.overrides,
+            "output_folder": str(root / head.folder),
+            "manifest_folder": str(manifests.folder),
+        }
+    )
+    try:
+        return Run(own, own.load(), manifests)
+    except InputError as error:
+        raise InputError(f"{head.folder}: {error}") from error
+
+
+def _stream(name: str, run: Run) -> str:
+    """Sign what heads must agree in to be trained side by side."""
+    hparams, run_opts = run.hparams, run.settings.run_opts
+    alone = (
+        hparams.get("brain_class", EmotionBrain) is not EmotionBrain
+        or set(hparams["modules"]) != {"head"}
+        or run_option("precision", hparams, run_opts) == "fp16"  # one scale for all
+    )
+    latest = hparams["checkpointer"].find_checkpoint()
+    meta = latest.meta if latest else {}
+    return json_digest(
+        {
+            "alone": name if alone else None,
+            "stands": [meta.get("updates", 0), "valid_wa" in meta],
+            "epochs": plain_tree(run.settings.tree).get("epoch_counter"),
+            "limit": run.epochs,
+            **{
+                key: str(hparams.get(key))
+                for key in ("seed", "batch_size", "updates_per_epoch")
+            },
+            **{key: str(run_option(key, hparams, run_opts)) for key in RunOptions()},
+        }
+    )

@@ -1,66 +1,343 @@
-"""The record of a run, ``run.json``: what decides its result, to tell runs apart."""
+"""A fold's folder: whose run it is, who is at it, and what has come of it.
 
-import hashlib
+A run is signed by all that decides its numbers (`Run.identity`). A folder that holds
+another run is refused, whether that is finished, interrupted or to be evaluated.
+"""
+
+import contextlib
+import datetime
+import json
 import os
 import platform
-from importlib.metadata import version
+import re
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 from typing import Any
 
+import filelock
+import torch
+from safetensors.torch import save
+
+from sercorr import __version__, fast
+from sercorr.data.manifests import ManifestPlan
 from sercorr.errors import InputError
-from sercorr.files import read_json
+from sercorr.evaluation.metrics import class_recalls
+from sercorr.evaluation.results import write_fold
+from sercorr.files import (
+    atomic_path,
+    read_json,
+    require_writable,
+    write_json,
+    write_text,
+)
+from sercorr.reporting.report import plot_fold, report_fold
+from sercorr.training.checkpoints import is_scored
+from sercorr.training.dataio import Splits, device_of, refuse_torchrun, require
+from sercorr.training.heads import HeadInTraining
+from sercorr.training.settings import Settings
+
+METRICS, RECORD = "metrics.json", "run.json"
 
 _MOST_SHOWN = 5
 
 
-def require_same_run(path: Path, record: dict[str, Any]) -> None:
-    """Check that a folder's ``run.json`` records the run that is to go on there.
-
-    Versions of libraries may differ, and so may the place of the same weights.
+class Run:
+    """One head on one fold, in its folder ``<output_folder>/fold_K``.
 
     Arguments
     ---------
-    path : pathlib.Path
-        The ``run.json``.
-    record : dict
-        What it would be now.
+    settings : Settings
+        What the command was given.
+    hparams : dict
+        What `Settings.load` made of it.
+    manifests : ManifestPlan
+        The folds.
 
     Raises
     ------
     InputError
-        The settings, the upstream or the data differ; it says which.
+        The folder holds another run, or the settings make no head that works. Nothing
+        has been written then.
     """
-    differences = _differences(_identity(read_json(path)), _identity(record))
-    if differences:
-        more = len(differences) - _MOST_SHOWN
-        shown = differences[:_MOST_SHOWN] + [f"{more} more"] * (more > 0)
-        raise InputError(
-            f"{path.parent} holds a run with other settings ({'; '.join(shown)}); "
-            "choose another --output_folder, or remove that folder"
+
+    def __init__(
+        self, settings: Settings, hparams: dict[str, Any], manifests: ManifestPlan
+    ):
+        refuse_torchrun()
+        self.settings = settings
+        self.hparams = hparams
+        self.manifests = manifests
+        self.fold: int = require(hparams, "fold")
+        self.folder = Path(require(hparams, "fold_folder"))
+        self.device = device_of(settings.run_opts)
+        self.epochs: int = require(hparams, "epoch_counter").limit
+        _check_parts(hparams)
+        self.identity = self._sign()
+        self._check_folder()
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """What ``run.json`` says; empty if there is none."""
+        path = self.folder / RECORD
+        return read_json(path) if path.exists() else {}
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the fold has been trained for all its epochs and tested."""
+        record = self.record
+        return (
+            (self.folder / METRICS).exists()
+            and record.get("identity") == self.identity
+            and (record.get("tested") or {}).get("epochs") == self.epochs
         )
 
+    @property
+    def trained_epochs(self) -> int:
+        """Epochs that were trained and validated so far."""
+        checkpoints = filter(is_scored, self.hparams["checkpointer"].list_checkpoints())
+        epochs = [checkpoint.meta["epoch"] for checkpoint in checkpoints]
+        tested = self.record.get("tested") or {}
+        return max([0, *epochs, *[tested.get("epochs", 0)] * bool(epochs)])
 
-def library_versions() -> dict[str, str]:
-    """Versions of Python and of the libraries that decide about last bits."""
-    names = ("torch", "torchaudio", "transformers", "speechbrain", "numpy")
-    return {"python": platform.python_version(), **{n: version(n) for n in names}}
+    @contextlib.contextmanager
+    def locked(self) -> Iterator["Run"]:
+        """Hold the folder while training or testing in it.
+
+        Raises
+        ------
+        InputError
+            Another process holds it; the message says which.
+        """
+        require_writable(self.folder)
+        holder = self.folder / "running.json"
+        lock = filelock.FileLock(self.folder / ".lock", blocking=False)
+        try:
+            lock.acquire()
+        except filelock.Timeout:
+            raise InputError(
+                f"{self.folder}: {_describe_holder(holder)} is at work there; wait for "
+                "it, or choose another --output_folder"
+            ) from None
+        try:
+            self._check_folder()  # it may have changed while the data was prepared
+            self.hparams["checkpointer"].remove_leftovers()
+            write_json(
+                holder,
+                {"pid": os.getpid(), "host": socket.gethostname(), "since": _now()},
+            )
+            yield self
+        finally:
+            holder.unlink(missing_ok=True)
+            lock.release()
+
+    def start(self) -> None:
+        """Write ``run.json`` and the merged settings as ``hyperparams.yaml``."""
+        before = self.record
+        same = bool(before) and self._has_something()
+        if not same:  # at most what --debug has left
+            shutil.rmtree(self.hparams["checkpoint_folder"], ignore_errors=True)
+            for name in (METRICS, "predictions.csv", "history.json"):
+                (self.folder / name).unlink(missing_ok=True)
+        write_text(self.folder / "hyperparams.yaml", self.settings.text())
+        write_json(
+            self.folder / RECORD,
+            {
+                "identity": self.identity,
+                "upstream_source": self.hparams.get("upstream_source"),
+                "upstream_revision": self.hparams.get("upstream_revision"),
+                "labels": list(self.hparams["labels"]),
+                "fold": self.fold,
+                "n_folds": self.hparams["n_folds"],
+                "number_of_epochs": self.epochs,
+                "started": before.get("started") if same else _now(),
+                "resumes": before.get("resumes", 0) + 1 if same else 0,
+                "command": sys.argv,
+                "device": self.device,
+                "threads": torch.get_num_threads(),
+                "fast": fast.enabled(),
+                "git": _git_state(),
+                "versions": installed_versions(),
+                "tested": before.get("tested") if same else None,
+            },
+        )
+
+    def finish(
+        self, head: HeadInTraining, splits: Splits, epochs: int | None = None
+    ) -> dict[str, Any]:
+        """Write the tested head and what it said about the test set.
+
+        Arguments
+        ---------
+        head : HeadInTraining
+            Tested.
+        splits : dict
+            The fold's manifests.
+        epochs : int or None
+            Epochs that were trained; None: all that the settings ask for.
+
+        Returns
+        -------
+        dict
+            The content of ``metrics.json``.
+        """
+        self._write_head(head)
+        outcome = head.outcome
+        metrics = write_fold(
+            self.folder,
+            self.fold,
+            outcome.ids,
+            outcome.truth,
+            outcome.probabilities,
+            head.labels,
+            splits["test"],
+        )
+        record = self.record
+        recalls = class_recalls(metrics["confusion"])
+        before = record.get("tested")
+        record["tested"] = {
+            **head.tested,
+            "epochs": self.epochs if epochs is None else epochs,
+            "recalls": dict(zip(head.labels, recalls, strict=True)),
+            "at": _now(),
+            # the test set was opened before: the later result has seen it
+            "before": [*before.pop("before", []), before] if before else [],
+        }
+        write_json(self.folder / RECORD, record)
+        plot_fold(self.folder)
+        return metrics
+
+    def report(self) -> str:
+        """Describe the finished fold in a line or two."""
+        return report_fold(self.folder)
+
+    def _write_head(self, head: HeadInTraining) -> None:
+        tensors = {k: t.detach().cpu() for k, t in head.module.state_dict().items()}
+        about = {
+            "labels": head.labels,
+            "settings": self.identity["settings"],
+            "features": self.identity["features"],
+            "upstream": self.identity["upstream"],
+        }
+        # one key: several come in random order and make different bytes
+        metadata = {"sercorr": json.dumps(about, sort_keys=True)}
+        with atomic_path(self.folder / "head.safetensors") as path:
+            path.write_bytes(save(tensors, metadata))
+        mix = getattr(head.module, "layer_mix", None)
+        if mix is not None:
+            weights = {"weights": mix.gammas.tolist()}
+            write_json(self.folder / "layer_weights.json", weights)
+
+    def _sign(self) -> dict[str, Any]:
+        hparams = self.hparams
+        stored = hparams.get("cache_folder") is not None
+        precision = hparams.get("extract_precision", "fp32")
+        if precision != "fp32" and not stored:
+            raise InputError(
+                f"extract_precision is {precision!r}, but that is for stored features: "
+                "add --cache_folder DIR, or leave it at fp32"
+            )
+        features = {
+            "stored": hparams.get("cache_dtype", "float16") if stored else None,
+            "precision": precision,
+        }
+        identity = {
+            **self.settings.identity(),
+            "sercorr": __version__,
+            "upstream": hparams["upstream"].info.at_precision(precision).identity(),
+            "features": features,
+            "data": self.manifests.digests[self.fold],
+        }
+        return json.loads(json.dumps(identity))  # as it will be read again
+
+    def _has_something(self) -> bool:
+        """Whether there is a result or a checkpoint that another run would mix with."""
+        debugged = self.record.get("identity", {}).get("options", {}).get("debug")
+        there = (self.folder / METRICS).exists() or self._checkpoint_epoch() > 0
+        return there and not debugged
+
+    def _checkpoint_epoch(self) -> int:
+        """Epoch that the latest checkpoint was made in; 0 without one."""
+        latest = self.hparams["checkpointer"].find_checkpoint()
+        return latest.meta.get("epoch", 0) if latest else 0
+
+    def _check_folder(self) -> None:
+        if not self._has_something():
+            return
+        record = self.record
+        if not record:
+            raise InputError(
+                f"{self.folder}: it has results or checkpoints but no {RECORD}; choose "
+                "another --output_folder, or remove that folder"
+            )
+        differences = _differences(record["identity"], self.identity)
+        if differences:
+            more = len(differences) - _MOST_SHOWN
+            shown = differences[:_MOST_SHOWN] + [f"{more} more"] * (more > 0)
+            raise InputError(
+                f"{self.folder} holds another run ({'; '.join(shown)}); "
+                "choose another --output_folder, or remove that folder"
+            )
+        epochs = max(
+            self._checkpoint_epoch(), (record.get("tested") or {}).get("epochs", 0)
+        )
+        if epochs > self.epochs and not self.is_finished:
+            raise InputError(
+                f"{self.folder} holds a run of {epochs} epochs; number_of_epochs is "
+                f"{self.epochs}: it can grow, but not shrink; choose another "
+                "--output_folder"
+            )
 
 
-def file_digest(path: str | os.PathLike) -> str:
-    """Return the SHA-256 of a small file, in hexadecimal."""
-    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+def installed_versions() -> dict[str, str]:
+    """Versions of Python, this package and the libraries it requires."""
+    names = {"torch", "torchaudio", "speechbrain", "transformers", "numpy"}
+    with contextlib.suppress(PackageNotFoundError):
+        names |= {
+            re.split(r"[^\w.-]", line)[0]
+            for line in requires("sercorr") or []
+            if "extra ==" not in line
+        }
+    found = {"python": platform.python_version(), "sercorr": __version__}
+    for name in sorted(names):
+        with contextlib.suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return found
 
 
-def _identity(record: dict[str, Any]) -> dict[str, Any]:
-    """Leave out what does not make it another run: the same weights elsewhere."""
-    places = {"source", "upstream_source", "upstream_revision", "revision"}
-    return {
-        part: {key: value for key, value in content.items() if key not in places}
-        if isinstance(content, dict)
-        else content
-        for part, content in record.items()
-        if part != "versions"
-    }
+def _check_parts(hparams: Mapping[str, Any]) -> None:
+    """Try the head, the optimiser and the schedule on a few made-up frames."""
+    module = require(hparams, "modules")["head"]
+    labels, upstream = require(hparams, "labels"), require(hparams, "upstream")
+    layers, size = upstream.num_layers, upstream.output_size
+    was_training = module.training
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        clips = [torch.randn(layers, frames, size) for frames in (5, 3)]
+        try:
+            logits = module.eval()(clips)
+        except InputError:
+            raise
+        except Exception as error:  # whatever a class of one's own raises
+            text = " ".join(str(error).split())
+            raise InputError(
+                f"head: it fails on made-up features of {layers} layers of {size} "
+                f"channels ({type(error).__name__}: {text}); check the classes in the "
+                "settings file"
+            ) from error
+        finally:
+            module.train(was_training)
+    shape = tuple(getattr(logits, "shape", ()))
+    if shape != (2, len(labels)):
+        raise InputError(
+            f"head: for 2 clips it gives logits of shape {shape}; {(2, len(labels))} "
+            "are needed, one per clip and label"
+        )
+    trial = HeadInTraining("head", module, hparams, require(hparams, "opt_class"), None)
+    trial.make_optimizer(module, spare_vectors=False)
 
 
 def _differences(old: Any, new: Any, name: str = "") -> list[str]:
@@ -70,8 +347,39 @@ def _differences(old: Any, new: Any, name: str = "") -> list[str]:
             inner = f"{name}.{key}" if name else key
             found += _differences(old.get(key), new.get(key), inner)
         return found
-    # JSON has no tuples: compare what both look like in the file
-    same = old == (list(new) if isinstance(new, tuple) else new)
-    return (
-        [] if same else [f"{name.removeprefix('settings.')}: {old} there, {new} here"]
-    )
+    if old == new:
+        return []
+    if name.startswith("sources."):
+        return [f"the code of {name.removeprefix('sources.')} has changed"]
+    return [f"{name.removeprefix('settings.')}: {old} there, {new} here"]
+
+
+def _describe_holder(path: Path) -> str:
+    try:
+        who = read_json(path)
+        return f"process {who['pid']} on {who['host']} (since {who['since']})"
+    except (InputError, KeyError, TypeError):
+        return "another process"
+
+
+def _git_state() -> dict[str, Any] | None:
+    """Commit of the package's checkout and whether files were changed since."""
+
+    def git(*words: str) -> str:
+        return subprocess.run(
+            ["git", "-C", str(Path(__file__).parent), *words],
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout.strip()
+
+    try:
+        git("ls-files", "--error-unmatch", Path(__file__).name)  # not another project
+        commit = git("rev-parse", "HEAD")
+        return {"commit": commit, "changed": bool(git("status", "--porcelain", "-uno"))}
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def _now() -> str:
+    return datetime.datetime.now().astimezone().isoformat(timespec="seconds")

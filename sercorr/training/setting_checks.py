@@ -5,14 +5,46 @@ from typing import Any
 
 from sercorr.errors import InputError
 
+_WHOLE, _NUMBER = (int,), (int, float)
+_RANGES: dict[str, tuple[tuple[type, ...], float, float, str]] = {
+    "n_folds": (_WHOLE, 1, float("inf"), "a whole number, at least 1"),
+    "number_of_epochs": (_WHOLE, 1, float("inf"), "a whole number, at least 1"),
+    "updates_per_epoch": (_WHOLE, 1, float("inf"), "a whole number, at least 1"),
+    "batch_size": (_WHOLE, 1, float("inf"), "a whole number, at least 1"),
+    "n_heads": (_WHOLE, 1, float("inf"), "a whole number, at least 1"),
+    "projection_size": (_WHOLE, 2, float("inf"), "a whole number, at least 2"),
+    "num_workers": (_WHOLE, 0, float("inf"), "a whole number, at least 0"),
+    "seed": (_WHOLE, 0, 2**31, "a whole number from 0 to 2^31"),
+    "split_seed": (_WHOLE, 0, 2**31, "a whole number from 0 to 2^31"),
+    "label_smoothing": (_NUMBER, 0, 1, "a number from 0 to 1"),
+    "channel_dropout": (_NUMBER, 0, 1 - 1e-9, "a number at least 0, under 1"),
+    "lr": (_NUMBER, 1e-12, 1e6, "a number over 0, up to 1e6"),
+    "max_batch_seconds": (_NUMBER, 1e-3, float("inf"), "a number over 0"),
+}
+_CHOICES = {
+    "skip_bad_audio": (True, False),
+    "preload": ("auto", True, False),
+    "cache_dtype": ("float16", "bfloat16", "float32"),
+    "extract_precision": ("fp32", "bf16"),
+    "fold_by": ("group", "speaker", "official"),
+}
+_REQUIRED = (
+    "data_folder",
+    "output_folder",
+    "manifest_folder",
+    "fold_folder",
+    "checkpoint_folder",
+    "upstream_source",
+)
 
-def check_settings(hparams: Mapping[str, Any]) -> None:
-    """Check the plain settings of a run; a key that is not there is not checked.
+
+def check_settings(values: Mapping[str, Any]) -> None:
+    """Check the plain settings of a run; what is not there, or refers, is not checked.
 
     Arguments
     ---------
-    hparams : mapping
-        Settings by name, as read from a settings file.
+    values : mapping
+        Settings by name, see `sercorr.training.settings.plain_tree`.
 
     Raises
     ------
@@ -27,52 +59,45 @@ def check_settings(hparams: Mapping[str, Any]) -> None:
     ...
     sercorr.errors.InputError: fold is 9; it must be one of 1, 2, 3, 4, 5
     """
-    _check_kinds(hparams)
-    _check_ranges(hparams)
-
-
-def _check_kinds(hparams: Mapping[str, Any]) -> None:
-    for key in (
-        "data_folder",
-        "output_folder",
-        "manifest_folder",
-        "fold_folder",
-        "checkpoint_folder",
-        "upstream_source",
-    ):
-        if not hparams.get(key, "not used"):
-            raise InputError(f"{key} is {hparams[key]!r}; it must be given")
-    for key in ("skip_bad_audio", "use_tensorboard"):
-        if not isinstance(hparams.get(key, False), bool):
-            raise InputError(f"{key} is {hparams[key]!r}; it must be True or False")
-    labels = hparams.get("labels", ["a", "b"])
+    for key in _REQUIRED:
+        if not values.get(key, "not used"):
+            raise InputError(f"{key} is {values[key]!r}; it must be given")
+    for key, choices in _CHOICES.items():
+        value = values.get(key, choices[0])
+        if not _refers(value) and not any(value is c or value == c for c in choices):
+            raise InputError(
+                f"{key} is {value!r}; it must be one of {', '.join(map(str, choices))}"
+            )
+    labels = values.get("labels", ["a", "b"])
     texts = isinstance(labels, list) and all(isinstance(name, str) for name in labels)
     if not texts or not len(set(labels)) == len(labels) > 1:
         raise InputError(f"labels is {labels!r}; it must be a list of different names")
+    for key, (kinds, low, high, text) in _RANGES.items():
+        _check_range(values, key, kinds, low, high, text)
+    folds = values.get("n_folds", 1)
+    if not _refers(folds):
+        text = f"one of {', '.join(map(str, range(1, min(folds, 20) + 1)))}"
+        _check_range(values, "fold", _WHOLE, 1, folds, text)
 
 
-def _check_ranges(hparams: Mapping[str, Any]) -> None:
-    def check(key: str, kind: type | tuple, low: float, high: float, text: str) -> None:
-        value = hparams.get(key, low)
-        fits = isinstance(value, kind) and not isinstance(value, bool)
-        if not fits or not low <= value <= high:
-            raise InputError(f"{key} is {value!r}; it must be {text}")
+def _check_range(
+    values: Mapping[str, Any],
+    key: str,
+    kinds: tuple[type, ...],
+    low: float,
+    high: float,
+    text: str,
+) -> None:
+    value = values.get(key, low)
+    if _refers(value):
+        return
+    fits = isinstance(value, kinds) and not isinstance(value, bool)
+    if key not in values or (fits and low <= value <= high):
+        return
+    raise InputError(f"{key} is {value!r}; it must be {text}")
 
-    infinity, number = float("inf"), (int, float)
-    check("n_folds", int, 1, infinity, "a whole number, at least 1")
-    folds = hparams.get("n_folds", 1)
-    check("fold", int, 1, folds, f"one of {', '.join(map(str, range(1, folds + 1)))}")
-    for key in (
-        "number_of_epochs",
-        "updates_per_epoch",
-        "batch_size",
-        "n_heads",
-    ):
-        check(key, int, 1, infinity, "a whole number, at least 1")
-    check("projection_size", int, 2, infinity, "a whole number, at least 2")
-    check("num_workers", int, 0, infinity, "a whole number, at least 0")
-    check("seed", int, 0, 2**31, "a whole number from 0 to 2^31")
-    check("label_smoothing", number, 0, 1, "a number from 0 to 1")
-    check("channel_dropout", number, 0, 1 - 1e-9, "a number at least 0, under 1")
-    check("lr", number, 1e-12, 1e6, "a number over 0, up to 1e6")
-    check("max_batch_seconds", number, 1e-3, infinity, "a number over 0")
+
+def _refers(value: Any) -> bool:
+    """Whether a value is made when the file is loaded, by a tag or a reference."""
+    tagged = isinstance(value, dict) and "tag" in value
+    return tagged or (isinstance(value, str) and value.startswith("!"))

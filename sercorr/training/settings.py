@@ -1,22 +1,33 @@
-"""Settings of a run: a HyperPyYAML file, command-line overrides, run options.
+"""Settings of a run: a HyperPyYAML file, what is put over it, SpeechBrain's options.
+
+The files are merged as trees, before references are resolved and objects are made, so
+that a key which is given anew replaces the whole old one, its class included. The
+merged tree is what a run is signed by (`Settings.identity`).
 
 A HyperPyYAML file can construct any Python object: run only files that you trust.
 """
 
+import copy
+import dataclasses
 import difflib
-import hashlib
-import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+import io
+import re
+import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import ruamel.yaml
 from hyperpyyaml import load_hyperpyyaml
+from ruamel.yaml.comments import CommentedMap, TaggedScalar
 from speechbrain.utils.run_opts import RunOptions
 
 from sercorr.errors import InputError
 from sercorr.training.setting_checks import check_settings
+from sercorr.training.sources import own_files, source_digests
+
+BASED_ON = "based_on"
+"""Key of a settings file that differs from another one in a few keys."""
 
 HOUSEKEEPING = frozenset(
     {
@@ -24,19 +35,22 @@ HOUSEKEEPING = frozenset(
         "output_folder",
         "manifest_folder",
         "cache_folder",
-        "cache_dtype",
+        "cache_dtype",  # these two are recorded with the features
+        "extract_precision",
         "fold_folder",
         "checkpoint_folder",
+        "upstream_source",  # its digest is recorded instead
+        "upstream_revision",
         "upstream_save_path",
         "num_workers",
         "preload",
         "max_batch_seconds",
-        "use_tensorboard",
+        "train_logger",
         "ckpt_interval_minutes",
         "ckpt_interval_steps",
     }
 )
-"""Settings that do not change what a run learns: they may differ on resuming."""
+"""Keys that do not change what a run learns, or that are recorded otherwise."""
 
 LEARNING_OPTIONS = (
     "auto_mix_prec",
@@ -47,7 +61,6 @@ LEARNING_OPTIONS = (
     "eval_precision",
     "grad_accumulation_factor",
     "max_grad_norm",
-    "nonfinite_patience",
     "optimizer_step_limit",
     "precision",
     "remove_vector_weight_decay",
@@ -55,215 +68,297 @@ LEARNING_OPTIONS = (
 )
 """SpeechBrain's run options that change what a run learns."""
 
-TEXT_ENDINGS = ("_folder", "_path", "_revision", "_source")
-"""Settings of such names are text as it stands: ``/data/a #1`` and ``0123`` are paths,
-``12e4567`` is a commit. Only ``null`` has its meaning in YAML."""
+READ_KEYS = HOUSEKEEPING | {
+    "batch_size",
+    "brain_class",
+    "checkpointer",
+    "corpus",
+    "epoch_counter",
+    "fold",
+    "fold_by",
+    "head",
+    "labels",
+    "loss",
+    "lr_annealing",
+    "modules",
+    "n_folds",
+    "number_of_epochs",
+    "opt_class",
+    "seed",
+    "skip_bad_audio",
+    "split_seed",
+    "updates_per_epoch",
+    "upstream",
+    "valid_ratio",
+    "valid_session",
+}
+"""Keys that the programs read; others must be referred to within the file."""
 
 
-BASED_ON = "based_on"
-"""Key of a settings file that differs from another in a few values."""
-
-
-@dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True)
 class Settings:
-    """What one command runs with.
+    """What one command was given: `load` makes its objects.
 
-    Attributes
-    ----------
-    file : str
-        The HyperPyYAML file.
-    overrides : dict
-        Settings given on the command line.
-    hparams : dict
-        The constructed settings.
+    Arguments
+    ---------
+    files : tuple of pathlib.Path
+        The settings file and those that it is based on.
+    tree : ruamel.yaml.comments.CommentedMap
+        All keys, with the tags of HyperPyYAML; references are not resolved.
     run_opts : speechbrain.utils.run_opts.RunOptions
         Device, precision and the like.
     """
 
-    file: str
-    overrides: dict[str, Any]
-    hparams: dict[str, Any]
+    files: tuple[Path, ...]
+    tree: CommentedMap
     run_opts: RunOptions
 
-    def __getitem__(self, key: str) -> Any:
-        """Look one setting up; a missing one is an `InputError`."""
-        try:
-            return self.hparams[key]
-        except KeyError:
-            raise InputError(
-                f"{self.file}: the key {key!r} is missing; add it"
-            ) from None
+    def override(self, overrides: Mapping[str, Any]) -> "Settings":
+        """Put other values over some keys, whole: tags are replaced as well.
 
-    def upstream(self) -> tuple[str, str | None, str | None]:
-        """The arguments of `load_upstream` and `upstream_info`."""
-        keys = ("upstream_source", "upstream_save_path", "upstream_revision")
-        return tuple(self[key] for key in keys)
+        Raises
+        ------
+        InputError
+            There is no such key; the message suggests one.
+        """
+        tree = copy.deepcopy(self.tree)
+        for key, value in overrides.items():
+            if key not in tree:
+                raise InputError(f"{key}: {suggest(key, list(tree))}")
+            tree[key] = copy.deepcopy(value)
+        return dataclasses.replace(self, tree=tree)
+
+    def text(self) -> str:
+        """Write the merged tree as the text of a settings file."""
+        stream = io.StringIO()
+        make_yaml().dump(self.tree, stream)
+        return stream.getvalue()
+
+    def load(self) -> dict[str, Any]:
+        """Construct what the settings describe, in the order of the file.
+
+        Modules that lie in the folder of a settings file, or above it where that is
+        called ``hparams``, can be named in it.
+
+        Raises
+        ------
+        InputError
+            A value is out of range, a required one is missing, or a class fails.
+        """
+        check_settings(plain_tree(self.tree))
+        add_module_folders(self.files)
+        stream = io.StringIO(self.text())
+        stream.name = str(self.files[-1])  # what !include: is relative to
+        try:
+            return load_hyperpyyaml(stream)
+        except InputError:
+            raise
+        except Exception as error:  # whatever a class in the file raises
+            message = str(error)
+            if "PLACEHOLDER" in message:
+                key = message.split("'")[1]
+                raise InputError(f"{key} is not set; add: --{key} VALUE") from None
+            raise InputError(
+                f"{self.files[0]}: {_one_line(error)}; check the classes and "
+                "arguments in this file"
+            ) from error
 
     def identity(self) -> dict[str, Any]:
-        """The plain settings that decide what a run learns, for comparison."""
-        options = {
-            key: self.run_opts[key]
-            for key in LEARNING_OPTIONS
-            if key in self.run_opts.overridden_args
-        }
+        """Return what a run is signed by, as far as the settings decide it.
+
+        Returns
+        -------
+        dict
+            ``settings``: the merged tree without `HOUSEKEEPING`, see `plain_tree`.
+            ``options``: run options that change learning. ``sources``: digests of
+            the code behind the named classes, see `source_digests`.
+        """
+        add_module_folders(self.files)
+        given = self.run_opts.overridden_args
         return {
-            key: value
-            for key, value in sorted({**self.hparams, **options}.items())
-            if key not in HOUSEKEEPING and _is_plain(value)
+            "settings": {
+                key: value
+                for key, value in plain_tree(self.tree).items()
+                if key not in HOUSEKEEPING and not self._only_counts_epochs(key)
+            },
+            "options": {k: self.run_opts[k] for k in LEARNING_OPTIONS if k in given},
+            # what the corpus's parser makes is signed as data
+            "sources": source_digests(
+                named_classes({k: v for k, v in self.tree.items() if k != "corpus"})
+            ),
         }
 
+    def unread_keys(self) -> list[str]:
+        """Name keys that no program, no reference and no own class reads."""
+        references = _references(self.tree)
+        known = READ_KEYS | set(RunOptions().keys())
+        code = "".join(_own_sources(self))
+        return [
+            key
+            for key in self.tree
+            if key not in known | references
+            and not key.startswith("_")
+            and not re.search(rf"\b{re.escape(key)}\b", code)
+        ]
 
-def load_settings(
-    arguments: Sequence[str], overrides: dict[str, Any] | None = None
-) -> Settings:
-    """Read a settings file with overrides, as ``train.py hparams.yaml --key value``.
+    def _only_counts_epochs(self, key: str) -> bool:
+        """Whether a key is the number of epochs, and the epoch counter's alone.
 
-    A file with the key ``based_on: other.yaml`` (beside it) holds only what differs.
+        Then a run of 25 epochs begins as one of 20 does, and may go on from it.
+        """
+        if key != "number_of_epochs":
+            return False
+        others = {k: v for k, v in self.tree.items() if k not in (key, "epoch_counter")}
+        return key not in _references(others) and key not in "".join(_own_sources(self))
+
+
+def read_settings(file: str | Path) -> tuple[tuple[Path, ...], CommentedMap]:
+    """Read a settings file and those that it is based on.
+
+    With ``based_on: other.yaml`` (relative to the file) a file holds only what
+    differs from ``other.yaml``, and what it adds.
 
     Arguments
     ---------
-    arguments : sequence of str
-        The settings file, ``--key value`` for its keys, and SpeechBrain's run options
-        (``--device``, ``--precision``, ``--noprogressbar`` ...).
-    overrides : dict
-        More overrides; they win over ``arguments``.
+    file : path
+        HyperPyYAML.
 
     Returns
     -------
-    Settings
+    tuple
+        The files, this one first, and the merged tree.
 
     Raises
     ------
     InputError
-        No such file or key, a value out of range, or a key that must be given.
+        No such file, not YAML, or ``based_on`` leads in a circle.
     """
-    arguments, given = list(arguments), dict(overrides or {})
-    if not arguments or arguments[0].startswith("--"):
-        raise InputError("the settings file is missing: give it as the first argument")
-    file, inherited = _resolve_base(arguments[0])
-    keys = list(_read_tree(file))
-    rest, from_command_line = _split(arguments[1:], keys)
-    run_opts = _run_options(file, rest, keys)
-    given = {**inherited, **from_command_line, **given}
-    for name in given:
-        if name not in keys:
-            raise InputError(f"{name}: {_suggest(name, keys)}")
-    try:
-        with open(file, encoding="utf-8") as stream:
-            hparams = load_hyperpyyaml(stream, given, overrides_must_match=True)
-    except InputError:
-        raise
-    except (ValueError, KeyError, ImportError) as error:
-        if "PLACEHOLDER" in str(error):
-            key = str(error).split("'")[1]
-            raise InputError(f"{key} is not set; add: --{key} VALUE") from None
-        raise InputError(f"{file}: {error}") from error
-    if "ckpt_interval_steps" in run_opts.overridden_args:
-        hparams["ckpt_interval_minutes"] = 0  # SpeechBrain takes one of the two
-    settings = Settings(file, given, hparams, run_opts)
-    check_settings(hparams)
-    return settings
+    files: list[Path] = []
+    layers: list[CommentedMap] = []
+    path: Path | None = Path(file)
+    while path is not None:
+        if path.resolve() in [seen.resolve() for seen in files]:
+            raise InputError(f"{files[-1]}: {BASED_ON} leads in a circle; remove one")
+        layers.append(_read_tree(path))
+        files.append(path)
+        base = layers[-1].pop(BASED_ON, None)
+        path = None if base is None else path.parent / str(base)
+    tree = layers.pop()
+    while layers:
+        # assigned, not updated: the old value's tag must go with it
+        for key, value in layers.pop().items():
+            tree[key] = value
+    return tuple(files), tree
 
 
-def digest(value: Any) -> str:
-    """Short SHA-256 of a JSON-able value, the same for the same content.
+def plain_tree(node: Any) -> Any:
+    """Turn a tree of ruamel.yaml into plain values, tags kept as text.
+
+    Returns
+    -------
+    object
+        A tagged mapping or list becomes ``{"tag": ..., "value": ...}``, a tagged
+        scalar the text ``"!ref <lr>"``.
 
     Example
     -------
-    >>> digest({"a": 1, "b": 2}) == digest({"b": 2, "a": 1})
-    True
+    >>> tree = ruamel.yaml.YAML().load("a: !new:dict {b: !ref <c>}")
+    >>> plain_tree(tree)
+    {'a': {'tag': '!new:dict', 'value': {'b': '!ref <c>'}}}
     """
-    text = json.dumps(value, sort_keys=True, ensure_ascii=False)
-    return hashlib.sha256(text.encode("utf-8")).hexdigest()[:16]
+    tag = _tag(node)
+    if isinstance(node, TaggedScalar):
+        return f"{tag} {node.value}".strip() if tag else node.value
+    if isinstance(node, Mapping):
+        value: Any = {str(key): plain_tree(item) for key, item in node.items()}
+    elif isinstance(node, (list, tuple)):
+        value = [plain_tree(item) for item in node]
+    elif isinstance(node, bool) or node is None:
+        return node
+    else:
+        kinds = [kind for kind in (int, float, str) if isinstance(node, kind)]
+        return kinds[0](node) if kinds else str(node)
+    return {"tag": tag, "value": value} if tag else value
 
 
-def _resolve_base(file: str) -> tuple[str, dict[str, Any]]:
-    """Follow ``based_on``: the file that has all keys, and what is put over it."""
-    overrides: dict[str, Any] = {}
-    seen = []
-    while True:
-        seen.append(Path(file).resolve())
-        tree = _read_tree(file)
-        if BASED_ON not in tree:
-            return file, overrides
-        base = str(Path(file).with_name(str(tree.pop(BASED_ON))))
-        if Path(base).resolve() in seen:
-            raise InputError(
-                f"{file}: {BASED_ON} leads in a circle; remove one of them"
-            )
-        overrides = {**tree, **overrides}
-        file = base
+def named_classes(tree: Any) -> list[str]:
+    """List the dotted names of all classes and functions in a tree, sorted."""
+    names = set()
+    for text in _tags(tree):
+        kind, _, name = text.partition(":")
+        if kind in ("!new", "!name", "!apply", "!module") and name:
+            names.add(name)
+    return sorted(names)
 
 
-def _read_tree(file: str) -> dict[str, Any]:
-    path = Path(file)
-    if not path.is_file():
-        raise InputError(f"{file}: no such settings file")
-    try:
-        tree = ruamel.yaml.YAML().load(path.read_text(encoding="utf-8"))
-    except ruamel.yaml.YAMLError as error:
-        raise InputError(f"{file}: not valid YAML: {error}") from None
-    if not isinstance(tree, dict):
-        raise InputError(f"{file}: a mapping of settings was expected")
-    return {str(key): value for key, value in tree.items()}
-
-
-def _split(
-    arguments: Sequence[str], keys: Sequence[str]
-) -> tuple[list[str], dict[str, Any]]:
-    """Take ``--key value`` and ``--key=value`` of the file's keys out of the rest."""
-    own = set(keys) - set(RunOptions().keys())
-    rest: list[str] = []
-    overrides: dict[str, Any] = {}
-    remaining = iter(arguments)
-    for argument in remaining:
-        name, has_value, value = argument.removeprefix("--").partition("=")
-        if not argument.startswith("--") or name not in own:
-            rest.append(argument)
-            continue
-        if not has_value:
-            value = next(remaining, None)
-            if value is None or value.startswith("--"):
-                raise InputError(f"--{name}: a value is missing after it")
-        overrides[name] = _scalar(name, value)
-    return rest, overrides
-
-
-def _run_options(file: str, arguments: list[str], keys: Sequence[str]) -> RunOptions:
-    """Parse what is left; argparse alone would take ``--prec`` and ignore it."""
-    known = [*keys, *RunOptions().keys()]
-    for argument in arguments:
-        name = argument.removeprefix("--").partition("=")[0]
-        if argument.startswith("--") and name not in known:
-            raise InputError(f"--{name}: {_suggest(name, known)}")
-    _, run_opts, unknown = RunOptions.from_command_line_args([file, *arguments])
-    if unknown:
-        name = unknown.split(":")[0].split()[0]
-        raise InputError(f"{name}: it belongs to no --key; quote values with spaces")
-    return run_opts
-
-
-def _scalar(name: str, text: str) -> Any:
-    if name.endswith(TEXT_ENDINGS) and text not in ("null", "~", ""):
-        return text
-    try:
-        value = ruamel.yaml.YAML(typ="safe", pure=True).load(text)
-    except ruamel.yaml.YAMLError:
-        return text
-    return value if _is_plain(value) else text
-
-
-def _is_plain(value: Any) -> bool:
-    if isinstance(value, (list, tuple)):
-        return all(_is_plain(item) for item in value)
-    return value is None or isinstance(value, (str, int, float, bool))
-
-
-def _suggest(name: str, known: Sequence[str]) -> str:
+def suggest(name: str, known: Sequence[str]) -> str:
+    """Say that there is no such setting, and which one may have been meant."""
     close = difflib.get_close_matches(name, known, n=3)
-    hint = (
-        f"did you mean {' or '.join(close)}?"
-        if close
-        else (f"the settings are: {', '.join(sorted(set(known)))}")
-    )
-    return f"no such setting; {hint}"
+    if close:
+        return f"no such setting; did you mean {' or '.join(close)}?"
+    return f"no such setting; the settings are: {', '.join(sorted(set(known)))}"
+
+
+def add_module_folders(files: Sequence[Path]) -> None:
+    """Let the modules beside settings files, and in their recipe's folder, be found."""
+    for file in files:
+        folder = file.resolve().parent
+        for place in [folder] + [folder.parent] * (folder.name == "hparams"):
+            if str(place) not in sys.path:
+                sys.path.insert(0, str(place))
+
+
+def make_yaml() -> ruamel.yaml.YAML:
+    """Make the reader and writer of trees that keep tags and comments."""
+    yaml = ruamel.yaml.YAML()
+    yaml.width = 4096  # a folded line would end a comment elsewhere
+    return yaml
+
+
+def _read_tree(path: Path) -> CommentedMap:
+    if not path.is_file():
+        raise InputError(f"{path}: no such settings file")
+    try:
+        tree = make_yaml().load(path.read_text(encoding="utf-8"))
+    except ruamel.yaml.YAMLError as error:
+        raise InputError(f"{path}: not valid YAML: {_one_line(error)}") from None
+    if not isinstance(tree, CommentedMap):
+        raise InputError(f"{path}: a mapping of settings was expected")
+    return tree
+
+
+def _tag(node: Any) -> str:
+    tag = getattr(node, "tag", None)
+    value = getattr(tag, "value", None) or ""
+    return value if value.startswith("!") and not value.startswith("!!") else ""
+
+
+def _tags(node: Any) -> list[str]:
+    found = [_tag(node)]
+    items = node.values() if isinstance(node, Mapping) else ()
+    for item in node if isinstance(node, (list, tuple)) else items:
+        found += _tags(item)
+    return [tag for tag in found if tag]
+
+
+def _references(node: Any) -> set[str]:
+    """Top-level keys that a tree refers to: ``<lr>``, ``<a.b>`` and ``<a[b]>``."""
+    found: set[str] = set()
+    if isinstance(node, TaggedScalar):
+        found |= set(re.findall(r"<([^<>.\[\]]+)[^<>]*>", str(node.value)))
+    items = node.values() if isinstance(node, Mapping) else ()
+    for item in node if isinstance(node, (list, tuple)) else items:
+        found |= _references(item)
+    return found
+
+
+def _own_sources(settings: Settings) -> list[str]:
+    """Texts of the user's own files behind the classes in the settings."""
+    add_module_folders(settings.files)
+    files = own_files(named_classes(settings.tree))
+    return [file.read_text(encoding="utf-8") for file in files.values()]
+
+
+def _one_line(error: BaseException) -> str:
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__

@@ -1,42 +1,99 @@
 #!/usr/bin/env python3
-"""Make the manifests of the five folds from an IEMOCAP release.
+"""Read an IEMOCAP release, and make the manifests of its five folds.
 
-Run as a program, or call `prepare_iemocap`::
+Run as a program for the manifests alone (the recipe's programs make them anyway)::
 
     python iemocap_prepare.py DATA_FOLDER MANIFEST_FOLDER
 
-Fold K tests session K. Writes ``fold_K/{train,valid,test}.json`` and
-``prepare.json``, the record of settings and data by which a later run knows that there
-is nothing to do.
+Only ``SessionK/dialog/EmoEvaluation/Ses*.txt`` is read; sub-folders hold the files of
+single raters. A block of a label file looks like this, with tabs between the fields::
+
+    [140.2250 - 145.6000]  Ses01F_impro05_F019  ang  [1.5000, 4.0000, 4.5000]
+    C-E1:  Anger; Frustration;  (a free comment; of any kind)
+    C-F1:  Anger;  ()
+    A-E1:  val 1; act 4; dom 5;  ()
+
+``C-E`` lines are raters' categories, ``C-F`` and ``C-M`` lines the speakers' own.
 """
 
 import argparse
-import contextlib
-import hashlib
-import json
 import os
-import random
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+import re
 from pathlib import Path
 
-from iemocap_counts import Preparation, count_codes, print_remarks, print_table
-from iemocap_labels import LABELS, SESSIONS, Labels, Turn, read_labels
-from tqdm import tqdm
-
-from sercorr import SAMPLE_RATE, __version__
-from sercorr.data.audio import AudioInfo, read_header, require_one_frame
+from sercorr.data.manifests import ManifestPlan, plan_manifests
+from sercorr.data.utterances import Corpus, Utterance
 from sercorr.errors import InputError, run_program
-from sercorr.files import atomic_path, read_json, require_writable, write_text
 
-__all__ = ["LABELS", "SESSIONS", "Preparation", "prepare_iemocap"]
+SESSIONS = (1, 2, 3, 4, 5)
+LABELS = ("neu", "hap", "ang", "sad")
+"""The four classes, in the order of the labels."""
 
-RECORD = "prepare.json"
-SKIPPED = "skipped_audio.txt"
-BAD = "bad_audio.txt"
+CLASS_OF_CODE = {"neu": "neu", "hap": "hap", "exc": "hap", "ang": "ang", "sad": "sad"}
+CODES = (*CLASS_OF_CODE, "fru", "fea", "sur", "dis", "oth", "xxx")
+"""Every code of the release; those outside the four classes are left out."""
 
-_MAX_LISTED = 20
-_READERS = 8  # threads that read headers: more than cores, as they wait for the disk
+PUBLISHED_DIALOGS, PUBLISHED_TURNS = 151, 10_039
+PUBLISHED = {
+    1: {"neu": 384, "hap": 135, "exc": 143, "ang": 229, "sad": 194},
+    2: {"neu": 362, "hap": 117, "exc": 210, "ang": 137, "sad": 197},
+    3: {"neu": 320, "hap": 135, "exc": 151, "ang": 240, "sad": 305},
+    4: {"neu": 258, "hap": 65, "exc": 238, "ang": 327, "sad": 143},
+    5: {"neu": 384, "hap": 143, "exc": 299, "ang": 170, "sad": 245},
+}
+"""Clips of the full release by session and code; 5,531 in all."""
+
+_HEAD = re.compile(r"\[\s*[\d.]+\s*-\s*[\d.]+\s*\]\s+(\S+)\s+(\S+)\s+\[[^]]*\]\s*$")
+_TURN = re.compile(r"Ses0[1-5][FM]_\w+_[FM][A-Za-z0-9]*", re.ASCII)
+_RATER = re.compile(r"C-E(\d+)\s*:([^(]*)")
+_LAYOUT = (
+    "expected the folders Session1 to Session5, each with dialog/EmoEvaluation/Ses*.txt"
+    " and sentences/wav/<dialog>/<turn>.wav"
+)
+
+
+def read_iemocap(data_folder: str | os.PathLike) -> Corpus:
+    """Read every label file of a release.
+
+    Arguments
+    ---------
+    data_folder : path
+        The folder that holds Session1 to Session5.
+
+    Returns
+    -------
+    Corpus
+        The same whatever order the system lists folders in.
+
+    Raises
+    ------
+    InputError
+        The folder is no release or lacks a session; a label file cannot be parsed;
+        an unknown code; the same turn twice; a turn of another session.
+    """
+    data_folder = Path(data_folder)
+    turns: list[Utterance] = []
+    files = _label_files(data_folder)
+    for session, file in files:
+        for turn in parse_labels(file.read_bytes(), str(file)):
+            if turn.group != session:
+                raise InputError(
+                    f"{turn.place}: the turn {turn.id} is of session {turn.group}, "
+                    f"but the file lies in Session{session}; move or remove the file"
+                )
+            turns.append(turn)
+    return Corpus(
+        "IEMOCAP",
+        data_folder,
+        turns,
+        group_name="session",
+        codes={"hap": ("hap", "exc")},
+        published=PUBLISHED,
+        totals={
+            "dialogs": (len(files), PUBLISHED_DIALOGS),
+            "turns": (len(turns), PUBLISHED_TURNS),
+        },
+    )
 
 
 def prepare_iemocap(
@@ -46,14 +103,10 @@ def prepare_iemocap(
     valid_session: int | None = None,
     seed: int = 1234,
     skip_bad_audio: bool = False,
-) -> Preparation:
-    """Write train, validation and test manifests of all five folds.
+) -> ManifestPlan:
+    """Write the manifests of all five folds, and print the counts.
 
-    A manifest maps a turn's id to ``wav`` (beginning with ``{data_root}``),
-    ``duration`` (seconds), ``emo`` (one of ``LABELS``), ``code`` (the release's own),
-    ``speaker``, ``session`` and ``votes`` (each rater's categories). The bytes depend
-    on the release and the settings only, not on where the release lies or on the order
-    in which the system lists it. With data and settings unchanged, nothing is written.
+    With data and settings unchanged, nothing is written.
 
     Arguments
     ---------
@@ -67,289 +120,229 @@ def prepare_iemocap(
         Validate on this whole session instead (``valid_ratio`` is then unused). In the
         fold that tests it, the next session takes its place (1 follows 5).
     seed : int
-        Seed of the draw; each fold draws from its own generator.
+        Seed of the draw (the recipe's ``split_seed``).
     skip_bad_audio : bool
         Leave out clips that are missing, unreadable, truncated or too short, and list
         them in ``skipped_audio.txt``, rather than stop.
 
     Returns
     -------
-    Preparation
-        The counts, which are also printed.
+    ManifestPlan
+        With ``counts``, ``clips`` and ``digests``.
 
     Raises
     ------
     InputError
-        Settings out of range; no IEMOCAP release in ``data_folder``; labels that
-        cannot be used; unusable clips (up to twenty in the message, all of them in
-        ``bad_audio.txt``); ``manifest_folder`` cannot be written.
+        What `read_iemocap` and `sercorr.data.manifests.plan_manifests` refuse;
+        ``manifest_folder`` cannot be written.
     """
-    settings = _check_settings(valid_ratio, valid_session, seed, skip_bad_audio)
-    data_folder, manifest_folder = Path(data_folder), Path(manifest_folder)
-    labels = read_labels(data_folder)
-    used = [turn for turn in labels.turns if turn.emo is not None]
-    data = _data_digest(data_folder, labels, used)
-    known = _finished(manifest_folder, settings, data)
-    if known is not None:
-        print(f"{manifest_folder}: up to date ({known.clips} clips)")
-        print_remarks(known, manifest_folder / SKIPPED)
-        return known
-
-    require_writable(manifest_folder)
-    headers, problems = _read_headers(data_folder, used)
-    if problems and not skip_bad_audio:
-        raise InputError(_bad_audio_message(problems, manifest_folder))
-    used = [turn for turn in used if turn.name in headers]
-    counts = count_codes(used)
-    _require_all_sessions(data_folder, counts)
-    _note_other_formats(headers)
-    done = Preparation(
-        dialogs=labels.dialogs,
-        turns=len(labels.turns),
-        counts=counts,
-        skipped=len(problems),
-        fresh=True,
+    plan = plan_manifests(
+        read_iemocap(data_folder),
+        manifest_folder,
+        labels=LABELS,
+        n_folds=len(SESSIONS),
+        valid_ratio=valid_ratio,
+        valid_session=valid_session,
+        split_seed=seed,
+        skip_bad_audio=skip_bad_audio,
     )
-    texts = _manifests(used, headers, valid_ratio, valid_session, seed)
-    if problems:
-        texts[SKIPPED] = "\n".join(problems) + "\n"
-    _write(manifest_folder, texts, settings, data, done)
-    print_table(done)
-    print_remarks(done, manifest_folder / SKIPPED)
-    return done
+    plan.write()
+    plan.report()
+    return plan
 
 
-def _check_settings(
-    valid_ratio: float, valid_session: int | None, seed: int, skip_bad_audio: bool
-) -> dict:
-    number = isinstance(valid_ratio, (int, float))
-    if not number or not 0 < valid_ratio < 1:
+def parse_labels(content: bytes, name: str) -> list[Utterance]:
+    r"""Parse one label file.
+
+    A turn's id ends in an underscore and the letter of its speaker; what stands before
+    is the dialog, which is the folder of its clip. The letter before the first
+    underscore says who wore the markers.
+
+    Arguments
+    ---------
+    content : bytes
+        The file, with Unix or Windows line ends, in UTF-8 or Latin-1.
+    name : str
+        The file's name, for messages.
+
+    Returns
+    -------
+    list of Utterance
+        In the order of the file; each rater's categories in the order of the raters'
+        numbers.
+
+    Raises
+    ------
+    InputError
+        No turns, a first line of a block or a turn's name of another form, or an
+        unknown code.
+
+    Example
+    -------
+    >>> (turn,) = parse_labels(
+    ...     b"[1.0 - 2.5]\tSes05M_script01_1b_F000\texc\t[1.5, 4.0, 4.5]\r\n"
+    ...     b"C-E2:\tAnger; Sadness;\t(d\xe9j\xe0; vu)\r\nC-F1:\tFear;\t()\r\n",
+    ...     "a.txt",
+    ... )
+    >>> turn.group, turn.speaker, turn.emotion, turn.code, turn.votes
+    (5, 'Ses05F', 'hap', 'exc', [['Anger', 'Sadness']])
+    >>> turn.wav
+    'Session5/sentences/wav/Ses05M_script01_1b/Ses05M_script01_1b_F000.wav'
+    """
+    heads: list[tuple[str, str, str]] = []
+    votes: list[dict[int, list[list[str]]]] = []
+    # Bytes are split, not text: text would also break at Latin-1's 0x85.
+    for number, raw in enumerate(content.splitlines(), start=1):
+        line = _decode(raw).strip()
+        if line.startswith("["):
+            place = f"{name}, line {number}"
+            heads.append((*_parse_head(line, place), place))
+            votes.append({})
+        elif heads and (rater := _RATER.match(line)):
+            categories = [part.strip() for part in rater[2].split(";")]
+            given = votes[-1].setdefault(int(rater[1]), [])
+            given.append(list(filter(None, categories)))
+    if not heads:
         raise InputError(
-            f"valid_ratio is {valid_ratio!r}; it must lie between 0 and 1, such as 0.2"
+            f"{name}: no labelled turn in {len(content)} bytes; expected lines such as "
+            "'[1.0 - 2.5]<tab>Ses01F_impro05_F019<tab>ang<tab>[1.5, 4.0, 4.5]'; "
+            "copy the file again"
         )
-    whole = isinstance(valid_session, int) and not isinstance(valid_session, bool)
-    if valid_session is not None and not (whole and valid_session in SESSIONS):
-        raise InputError(
-            f"valid_session is {valid_session!r}; it must be one of "
-            f"{', '.join(map(str, SESSIONS))}, or none for a random share"
-        )
-    if not isinstance(seed, int) or isinstance(seed, bool):
-        raise InputError(f"seed is {seed!r}; it must be a whole number, such as 1234")
-    if not isinstance(skip_bad_audio, bool):
-        raise InputError(
-            f"skip_bad_audio is {skip_bad_audio!r}; it must be True or False"
-        )
-    return {
-        "version": __version__,
-        "valid_ratio": valid_ratio,
-        "valid_session": valid_session,
-        "seed": seed,
-        "skip_bad_audio": skip_bad_audio,
-    }
-
-
-def _data_digest(data_folder: Path, labels: Labels, used: Sequence[Turn]) -> str:
-    """Hash the labels' bytes and the clips' names, sizes and times."""
-    digest = hashlib.sha256(labels.digest.encode())
-    for turn in used:
-        try:
-            status = os.stat(data_folder / turn.wav)
-            state = f"{status.st_size} {status.st_mtime_ns}"
-        except OSError:
-            state = "missing"
-        digest.update(f"{turn.wav}\0{state}\n".encode())
-    return digest.hexdigest()
-
-
-def _read_headers(
-    data_folder: Path, used: Sequence[Turn]
-) -> tuple[dict[str, AudioInfo], list[str]]:
-    """Return the usable clips' headers and one line for each unusable clip."""
-
-    def read(turn: Turn) -> AudioInfo | str:
-        path = data_folder / turn.wav
-        try:
-            info = read_header(path)
-            require_one_frame(path, info)
-        except InputError as error:
-            return f"{error} (labelled in {turn.place})"
-        return info
-
-    headers: dict[str, AudioInfo] = {}
-    problems: list[str] = []
-    with (
-        ThreadPoolExecutor(_READERS) as pool,
-        contextlib.closing(pool.map(read, used)) as results,  # cancels on Ctrl-C
-    ):
-        bar = tqdm(
-            results,
-            total=len(used),
-            desc="reading headers",
-            unit="clip",
-            delay=1,
-            disable=None,
-        )
-        for turn, result in zip(used, bar, strict=True):
-            if isinstance(result, str):
-                problems.append(result)
-            else:
-                headers[turn.name] = result
-    return headers, problems
-
-
-def _bad_audio_message(problems: Sequence[str], manifest_folder: Path) -> str:
-    lines = [f"{len(problems)} clips cannot be used:", *problems[:_MAX_LISTED]]
-    if len(problems) > _MAX_LISTED:
-        lines.append(f"... and {len(problems) - _MAX_LISTED} more")
-    with contextlib.suppress(OSError, InputError):
-        write_text(manifest_folder / BAD, "\n".join(problems) + "\n")
-        lines.append(f"all of them are listed in {manifest_folder / BAD}")
-    lines.append("mend them, or leave them out with skip_bad_audio (True)")
-    return "\n".join(lines)
-
-
-def _require_all_sessions(data_folder: Path, counts: dict[int, tuple[int, ...]]):
-    for session, row in counts.items():
-        if not sum(row):
-            raise InputError(
-                f"{data_folder}/Session{session}: no usable clip in the classes "
-                f"{', '.join(LABELS)}; fold {session} would have nothing to test"
+    turns = []
+    for (turn, code, place), by_rater in zip(heads, votes, strict=True):
+        session = int(turn[4])
+        dialog, end = turn.rsplit("_", 1)
+        turns.append(
+            Utterance(
+                id=turn,
+                wav=f"Session{session}/sentences/wav/{dialog}/{turn}.wav",
+                emotion=CLASS_OF_CODE.get(code),
+                speaker=turn[:5] + end[0],
+                group=session,
+                code=code,
+                votes=[vote for _, given in sorted(by_rater.items()) for vote in given],
+                place=place,
             )
+        )
+    return turns
 
 
-def _manifests(
-    used: Sequence[Turn],
-    headers: dict[str, AudioInfo],
-    valid_ratio: float,
-    valid_session: int | None,
-    seed: int,
-) -> dict[str, str]:
-    """Return file name -> text of the fifteen manifests."""
-    lines = {turn.name: _manifest_line(turn, headers[turn.name]) for turn in used}
-    texts = {}
-    for fold in SESSIONS:
-        test = [turn.name for turn in used if turn.session == fold]
-        others = [turn for turn in used if turn.session != fold]
-        valid = _draw_valid(others, fold, valid_ratio, valid_session, seed)
-        train = [turn.name for turn in others if turn.name not in valid]
-        for part, names in (("train", train), ("valid", valid), ("test", test)):
-            body = ",\n".join(lines[name] for name in sorted(names))
-            texts[f"fold_{fold}/{part}.json"] = f"{{\n{body}\n}}\n"
-    return texts
-
-
-def _draw_valid(
-    others: Sequence[Turn],
-    fold: int,
-    valid_ratio: float,
-    valid_session: int | None,
-    seed: int,
-) -> set[str]:
-    if valid_session is not None:
-        held_out = valid_session if valid_session != fold else fold % len(SESSIONS) + 1
-        return {turn.name for turn in others if turn.session == held_out}
-    names = sorted(turn.name for turn in others)
-    count = min(max(round(valid_ratio * len(names)), 1), len(names) - 1)
-    return set(random.Random(f"{seed}/{fold}").sample(names, count))
-
-
-def _manifest_line(turn: Turn, info: AudioInfo) -> str:
-    """Return one entry on a line of its own: quick to write, easy to compare."""
-    entry = {
-        "wav": f"{{data_root}}/{turn.wav}",
-        "duration": info.seconds,
-        "emo": turn.emo,
-        "code": turn.code,
-        "speaker": turn.speaker,
-        "session": turn.session,
-        "votes": turn.votes,
-    }
-    return f'  "{turn.name}": {json.dumps(entry, ensure_ascii=False)}'
-
-
-def _write(
-    folder: Path, texts: dict[str, str], settings: dict, data: str, done: Preparation
-) -> None:
-    """Write all files to temporary names, then rename them, the record last."""
-    record = {
-        "settings": settings,
-        "data": data,
-        "dialogs": done.dialogs,
-        "turns": done.turns,
-        "counts": {str(session): row for session, row in done.counts.items()},
-        "skipped": done.skipped,
-        "files": {
-            name: hashlib.sha256(text.encode()).hexdigest()
-            for name, text in texts.items()
-        },
-    }
-    with contextlib.ExitStack() as stack:
-        # The stack renames in reverse order, so the record comes first in it.
-        everything = {RECORD: json.dumps(record, indent=2) + "\n", **texts}
-        for name, text in everything.items():
-            stack.enter_context(atomic_path(folder / name)).write_bytes(text.encode())
-        for name in (RECORD, SKIPPED, BAD):
-            (folder / name).unlink(missing_ok=True)
-
-
-def _finished(folder: Path, settings: dict, data: str) -> Preparation | None:
-    """Return the finished preparation if it is whole and of these settings and data."""
+def _decode(raw: bytes) -> str:
     try:
-        record = read_json(folder / RECORD)
-        if record["settings"] != settings or record["data"] != data:
-            return None
-        for name, digest in record["files"].items():
-            if hashlib.sha256((folder / name).read_bytes()).hexdigest() != digest:
-                return None
-        return Preparation(
-            dialogs=record["dialogs"],
-            turns=record["turns"],
-            counts={int(key): tuple(row) for key, row in record["counts"].items()},
-            skipped=record["skipped"],
-            fresh=False,
+        return raw.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return raw.decode("latin-1")
+
+
+def _parse_head(line: str, place: str) -> tuple[str, str]:
+    match = _HEAD.match(line)
+    if match is None:
+        raise InputError(
+            f"{place}: found {line[:100]!r}, expected "
+            "'[start - end]<tab>turn<tab>code<tab>[v, a, d]'; mend the line"
         )
-    except (InputError, OSError, KeyError, TypeError, ValueError, AttributeError):
-        return None  # no record, or a damaged one: prepare again
-
-
-def _note_other_formats(headers: dict[str, AudioInfo]) -> None:
-    other = [
-        name
-        for name, info in headers.items()
-        if info.sample_rate != SAMPLE_RATE or info.channels != 1
-    ]
-    if other:
-        info = headers[other[0]]
-        print(
-            f"note: {len(other)} clips are not {SAMPLE_RATE} Hz mono and will be "
-            f"resampled or mixed down when read; the first is {other[0]} "
-            f"({info.sample_rate} Hz, {info.channels} channels)"
+    turn, code = match.groups()
+    if not _TURN.fullmatch(turn):
+        raise InputError(
+            f"{place}: {turn!r} is not the name of a turn, such as Ses01F_impro05_F019 "
+            "or Ses05M_script01_1b_M003; mend the line"
         )
+    if code not in CODES:
+        raise InputError(
+            f"{place}: unknown label code {code!r} of turn {turn}; "
+            f"it must be one of {', '.join(CODES)}"
+        )
+    return turn, code
 
 
-def _truth(text: str) -> bool:
-    if text.lower() not in ("true", "false"):
-        raise argparse.ArgumentTypeError(f"must be True or False (got {text!r})")
-    return text.lower() == "true"
+def _label_files(data_folder: Path) -> list[tuple[int, Path]]:
+    _check_release(data_folder)
+    files: list[tuple[int, Path]] = []
+    for session in SESSIONS:
+        folder = data_folder / f"Session{session}" / "dialog" / "EmoEvaluation"
+        clips = data_folder / f"Session{session}" / "sentences" / "wav"
+        for needed in (folder, clips):
+            if not needed.is_dir():
+                raise InputError(
+                    f"{needed}: no such folder, so session {session} is not whole; "
+                    f"{_LAYOUT}"
+                )
+        # The pattern leaves out macOS's ._Ses*.txt.
+        found = sorted(path for path in folder.glob("Ses*.txt") if path.is_file())
+        if not found:
+            raise InputError(
+                f"{folder}: no label file Ses*.txt among {_listing(folder)}; {_LAYOUT}"
+            )
+        files.extend((session, path) for path in found)
+    return files
 
 
-def main() -> int:
+def _check_release(folder: Path) -> None:
+    if not folder.exists():
+        raise InputError(f"{folder}: no such folder; {_LAYOUT}")
+    if not folder.is_dir():
+        raise InputError(f"{folder}: a file, not the folder of a release; {_LAYOUT}")
+    names = [f"Session{session}" for session in SESSIONS]
+    present = [name for name in names if (folder / name).is_dir()]
+    if present == names:
+        return
+    if present:
+        missing = [name for name in names if name not in present]
+        raise InputError(
+            f"{folder}: {', '.join(missing)} missing, found only {', '.join(present)}; "
+            "all five sessions are needed: copy the release again"
+        )
+    nested = sorted(path.parent for path in folder.glob("*/Session1"))
+    hint = f"; did you mean {nested[0]}?" if nested else ""
+    raise InputError(
+        f"{folder}: not an IEMOCAP release: {_LAYOUT}; found {_listing(folder)}{hint}"
+    )
+
+
+def _listing(folder: Path) -> str:
+    names = sorted(p.name for p in folder.iterdir() if not p.name.startswith("."))
+    if not names:
+        return "nothing (the folder is empty)"
+    more = f" and {len(names) - 8} more" if len(names) > 8 else ""
+    return ", ".join(names[:8]) + more
+
+
+def main() -> None:
     """Prepare from the command line."""
     parser = argparse.ArgumentParser(
-        description="Make the manifests of the five folds from an IEMOCAP release."
+        description="Make the manifests of the five folds from an IEMOCAP release: "
+        "MANIFESTS/fold_K/{train,valid,test}.json. Fold K tests session K. Nothing is "
+        "written where data and settings are unchanged.",
     )
-    parser.add_argument("data_folder", help="the folder with Session1 to Session5")
-    parser.add_argument("manifest_folder", help="where to write the manifests")
-    parser.add_argument("--valid_ratio", type=float, default=0.2)
-    parser.add_argument(
-        "--valid_session", type=int, help="validate on this whole session instead"
+    add = parser.add_argument
+    add("data_folder", metavar="DIR", help="the folder with Session1 to Session5")
+    add("manifest_folder", metavar="MANIFESTS", help="where to write; made if missing")
+    add(
+        "--valid_ratio",
+        type=float,
+        default=0.2,
+        metavar="SHARE",
+        help="of the other sessions' clips to validate on, drawn at random (0.2)",
     )
-    parser.add_argument("--seed", type=int, default=1234)
-    parser.add_argument(
-        "--skip_bad_audio", type=_truth, nargs="?", const=True, default=False
+    add(
+        "--valid_session",
+        type=int,
+        metavar="K",
+        help="validate on this whole session instead; the next one takes its place in "
+        "the fold that tests it",
+    )
+    add("--seed", type=int, default=1234, help="of the random draw (1234)")
+    add(
+        "--skip_bad_audio",
+        type=lambda text: {"true": True, "false": False}.get(text.lower(), text),
+        choices=(True, False),
+        nargs="?",
+        const=True,
+        default=False,
+        help="leave unusable clips out and list them in skipped_audio.txt, rather than "
+        "stop (False)",
     )
     prepare_iemocap(**vars(parser.parse_args()))
-    return 0
 
 
 if __name__ == "__main__":

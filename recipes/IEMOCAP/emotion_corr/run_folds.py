@@ -1,17 +1,18 @@
 #!/usr/bin/env python3
-"""Train and test all five folds of IEMOCAP, then write the table and the plots.
+"""Train and test all folds, each in a fresh process, then write the table and plots.
 
     python run_folds.py hparams/train.yaml --data_folder IEMOCAP_full_release
 
-Takes what ``train.py`` takes; ``--folds 1,3`` runs some folds only. Finished folds
-are skipped; a fold that fails does not stop the others.
+It takes what ``train.py`` takes; ``--folds 1,3`` runs some folds only. Finished folds
+are skipped, and a fold that fails does not stop the others.
 """
 
 import sys
 from pathlib import Path
 
-from sercorr.errors import run_program
 from sercorr.training.folds import run_folds
+from sercorr.training.program import program
 
 if __name__ == "__main__":
-    run_program(lambda: run_folds(Path(__file__).with_name("train.py"), sys.argv[1:]))
+    train = Path(sys.argv[0]).with_name("train.py")
+    program(lambda arguments: run_folds(train, arguments), __doc__)

@@ -1,49 +1,41 @@
 """Upstreams by name: log-mel bands, or a frozen self-supervised model.
 
-`load_upstream` builds one, `upstream_info` says what it is without building it.
+`Upstream` describes one and loads it when it is used. transformers is imported only
+for a self-supervised model.
 """
 
 import os
+from typing import Any
+
+import torch
 
 from sercorr.errors import InputError
-from sercorr.lobes.upstream.fbank import FbankUpstream, fbank_info
 from sercorr.lobes.upstream.frozen import FrozenUpstream, UpstreamInfo
-from sercorr.lobes.upstream.model_files import find_model
-from sercorr.lobes.upstream.model_loading import read_model_info
-from sercorr.lobes.upstream.ssl_model import SSLUpstream
 
 __all__ = [
-    "FbankUpstream",
     "FrozenUpstream",
-    "SSLUpstream",
+    "Upstream",
     "UpstreamInfo",
     "load_upstream",
     "upstream_info",
 ]
 
 
-def load_upstream(
-    source: str,
-    save_path: str | os.PathLike | None = None,
-    revision: str | None = None,
-) -> SSLUpstream | FbankUpstream:
-    """Build the frozen feature extractor that ``source`` names.
+class Upstream:
+    """The frozen feature extractor that a settings file names.
+
+    The configuration is read now; the weights are read, and of a hub model
+    downloaded, when they are first needed: for `info` or `load`.
 
     Arguments
     ---------
     source : str
         ``fbank``; the hub name of a wav2vec 2.0, HuBERT or WavLM model; or a local
         folder with such a model, as transformers' ``save_pretrained`` writes it.
-    save_path : path or None
-        Folder for downloads from the hub; None: the hub's own cache.
     revision : str or None
         Commit, tag or branch of a hub model; None: its main branch.
-
-    Returns
-    -------
-    SSLUpstream or FbankUpstream
-        With ``info``, ``num_layers``, ``output_size``, ``frames(samples)`` and
-        ``forward(wavs, wav_lens)``.
+    save_path : path or None
+        Folder for downloads from the hub; None: the hub's own cache.
 
     Raises
     ------
@@ -52,20 +44,89 @@ def load_upstream(
 
     Example
     -------
-    >>> import torch
+    >>> upstream = Upstream("fbank")
+    >>> upstream.num_layers, upstream.output_size, upstream.frames(16000)
+    (1, 80, 101)
+    >>> layers, lengths = upstream.load()(torch.zeros(1, 16000))
+    >>> layers.shape
+    torch.Size([1, 1, 101, 80])
+    """
+
+    def __init__(
+        self,
+        source: str | os.PathLike,
+        revision: str | None = None,
+        save_path: str | os.PathLike | None = None,
+    ) -> None:
+        self._described = _describe(os.fspath(source), revision, save_path)
+
+    @property
+    def num_layers(self) -> int:
+        """Number of layers that come out: L + 1 for a transformer of L blocks."""
+        return self._described.num_layers
+
+    @property
+    def output_size(self) -> int:
+        """Size D of a feature vector."""
+        return self._described.output_size
+
+    @property
+    def info(self) -> UpstreamInfo:
+        """Identity of the upstream in float32, with the digest of its weights."""
+        return self._described.info
+
+    def frames(self, samples: int) -> int:
+        """Count the frames of a clip of ``samples`` samples (0: too short)."""
+        return self._described.frames(samples)
+
+    def load(self, device: str | torch.device = "cpu") -> FrozenUpstream:
+        """Return the upstream in float32 on ``device``, loaded at the first call.
+
+        An upstream that was switched to bfloat16 meanwhile is loaded anew.
+        """
+        return self._described.load(device)
+
+
+def load_upstream(
+    source: str | os.PathLike,
+    save_path: str | os.PathLike | None = None,
+    revision: str | None = None,
+    precision: str = "fp32",
+) -> FrozenUpstream:
+    """Load the frozen feature extractor that ``source`` names.
+
+    Arguments
+    ---------
+    source, save_path, revision
+        As for `Upstream`.
+    precision : str
+        ``fp32`` or ``bf16``, see `FrozenUpstream.use_bfloat16`.
+
+    Returns
+    -------
+    FrozenUpstream
+        With ``info``, ``num_layers``, ``output_size``, ``frames(samples)`` and
+        ``forward(wavs, wav_lens)``.
+
+    Raises
+    ------
+    InputError
+        No such model, an incomplete one, one of another kind, or another precision.
+
+    Example
+    -------
     >>> layers, lengths = load_upstream("fbank")(torch.zeros(1, 16000))
     >>> layers.shape
     torch.Size([1, 1, 101, 80])
     """
-    source = os.fspath(source)
-    if source == "fbank":
-        _fbank_has_no_revision(revision)
-        return FbankUpstream()
-    return SSLUpstream(find_model(source, save_path, revision))
+    described = Upstream(source, revision, save_path)
+    described.info.at_precision(precision)  # refuses before anything is loaded
+    upstream = described.load()
+    return upstream.use_bfloat16() if precision == "bf16" else upstream
 
 
 def upstream_info(
-    source: str,
+    source: str | os.PathLike,
     save_path: str | os.PathLike | None = None,
     revision: str | None = None,
 ) -> UpstreamInfo:
@@ -79,16 +140,24 @@ def upstream_info(
     >>> upstream_info("fbank").model_type
     'fbank'
     """
-    source = os.fspath(source)
+    return Upstream(source, revision, save_path).info
+
+
+def _describe(
+    source: str, revision: str | None, save_path: str | os.PathLike | None
+) -> Any:
+    """Read a configuration; gives all that `Upstream` has."""
     if source == "fbank":
-        _fbank_has_no_revision(revision)
-        return fbank_info()
-    return read_model_info(find_model(source, save_path, revision))
+        if revision is not None:
+            raise InputError(
+                f"upstream_revision is {revision!r}, but fbank has no revisions: "
+                "remove the setting"
+            )
+        from sercorr.lobes.upstream.fbank import FbankUpstream  # noqa: PLC0415
 
+        return FbankUpstream()
+    # transformers takes seconds to import
+    from sercorr.lobes.upstream.model_files import find_model  # noqa: PLC0415
+    from sercorr.lobes.upstream.ssl_model import SSLModel  # noqa: PLC0415
 
-def _fbank_has_no_revision(revision: str | None) -> None:
-    if revision is not None:
-        raise InputError(
-            f"upstream_revision is {revision!r}, but fbank has no revisions: "
-            "remove the setting"
-        )
+    return SSLModel(find_model(source, save_path, revision))

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from typing import Any
 
 import torch
 from speechbrain.lobes.features import Fbank
@@ -10,7 +11,7 @@ from sercorr import SAMPLE_RATE
 from sercorr.lengths import count_mask
 from sercorr.lobes.upstream.frozen import FrozenUpstream, UpstreamInfo
 
-SETTINGS = {
+SETTINGS: dict[str, Any] = {
     "code_version": 1,
     "dtype": "float32",
     "sampling_rate": SAMPLE_RATE,

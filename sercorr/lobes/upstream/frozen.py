@@ -3,9 +3,10 @@
 import contextlib
 import dataclasses
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Self
 
 import torch
+from torch import nn
 
 from sercorr.errors import InputError
 from sercorr.lengths import absolute_to_relative, relative_to_absolute
@@ -83,12 +84,13 @@ class UpstreamInfo:
         return dataclasses.replace(self, preprocessing=preprocessing)
 
 
-class FrozenUpstream(torch.nn.Module):
+class FrozenUpstream(nn.Module):
     """A feature extractor that no training touches.
 
     It stays in eval mode whatever its parents are told, needs no gradient, and
     computes in float32 whatever the autocast (in bfloat16 on request). A subclass
-    gives `frames`, `minimum_samples` and `_layers`.
+    gives `frames`, `minimum_samples` and `_layers`. It may stand in a settings file
+    in the place of `sercorr.lobes.Upstream`.
 
     Arguments
     ---------
@@ -99,7 +101,7 @@ class FrozenUpstream(torch.nn.Module):
     def __init__(self, info: UpstreamInfo) -> None:
         super().__init__()
         self.info = info
-        self._in_bfloat16 = False
+        self.precision = "fp32"
 
     @property
     def num_layers(self) -> int:
@@ -111,26 +113,37 @@ class FrozenUpstream(torch.nn.Module):
         """Size D of a feature vector."""
         return self.info.output_size
 
-    def train(self, mode: bool = True) -> "FrozenUpstream":
+    def train(self, mode: bool = True) -> Self:
         """Stay in eval mode, whatever ``mode`` is."""
         return super().train(False)
 
-    def freeze(self) -> "FrozenUpstream":
+    def freeze(self) -> Self:
         """Switch gradients off and enter eval mode."""
         return self.requires_grad_(False).eval()
 
-    def use_bfloat16(self) -> "FrozenUpstream":
+    def use_bfloat16(self) -> Self:
         """Compute matrix products and convolutions in bfloat16 from now on.
 
-        What lies between them (residual sums, norms over time) stays in float32. The
-        features differ from those of float32 by about 1 %, and so does ``info``.
+        What lies between them (residual sums, norms over time) stays in float32, and
+        so do convolutions that `may_be_bfloat16` excludes. The features differ from
+        those of float32 by about 1 %; ``info`` is that of this precision.
         """
         self.info = self.info.at_precision("bf16")
-        self._in_bfloat16 = True
+        self.precision = "bf16"
         for module in self.modules():
-            if isinstance(module, (torch.nn.Linear, torch.nn.Conv1d)):
+            if type(module) is nn.Conv1d and not may_be_bfloat16(
+                module.in_channels, module.out_channels, module.groups
+            ):
+                module.__class__ = _Float32Convolution
+            elif type(module) is not _Float32Convolution and isinstance(
+                module, (nn.Linear, nn.Conv1d)
+            ):
                 module.to(torch.bfloat16)  # or autocast would do it in every call
         return self
+
+    def load(self, device: str | torch.device = "cpu") -> Self:
+        """Move to ``device`` and return itself: nothing is left to be loaded."""
+        return self.to(device)
 
     @property
     def minimum_samples(self) -> int:
@@ -183,12 +196,37 @@ class FrozenUpstream(torch.nn.Module):
                     f"clip {item} of the batch has {count} samples; at least "
                     f"{self.minimum_samples} are needed: leave it out"
                 )
-        precision = _bfloat16 if self._in_bfloat16 else _full_float32
+        precision = _bfloat16 if self.precision == "bf16" else _full_float32
         with torch.no_grad(), precision(wavs.device):
             longest = wavs[:, : max(samples)].float()
             layers = self._layers(longest, samples, frames)
         lengths = absolute_to_relative(torch.tensor(frames), max(frames))
         return layers, lengths.to(wavs.device)
+
+
+def may_be_bfloat16(in_channels: int, out_channels: int, groups: int) -> bool:
+    """Say whether a convolution of this shape may be computed in bfloat16.
+
+    On processors with AMX, oneDNN's bfloat16 convolutions in groups return garbage
+    where the channels of a group are not a multiple of 16. They stay in float32 on
+    all processors, so that all give the same features.
+
+    Example
+    -------
+    >>> may_be_bfloat16(1024, 1024, groups=16), may_be_bfloat16(32, 32, groups=4)
+    (True, False)
+    """
+    if groups == 1:
+        return True
+    return in_channels % (16 * groups) == 0 and out_channels % (16 * groups) == 0
+
+
+class _Float32Convolution(nn.Conv1d):
+    """A convolution that stays in float32 whatever the autocast."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        with torch.autocast(x.device.type, enabled=False):
+            return super().forward(x.float())
 
 
 def _sample_counts(wavs: torch.Tensor, wav_lens: torch.Tensor | None) -> list[int]:

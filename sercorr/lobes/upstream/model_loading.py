@@ -1,33 +1,35 @@
-"""Reading a self-supervised model's folder: its description and its weights.
+"""Reading a self-supervised model: its description and its weights.
 
 Weights are read as data only (safetensors, or pickle restricted to tensors), and
 refused where they leave a part of the network random or were made for another one.
 """
 
+import contextlib
 import logging
 import pickle
 import re
+from collections.abc import Iterator
 from typing import Any
 
 import torch
+import transformers
 from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 from torch import nn
 from torch.nn.utils import parametrize
 from transformers import AutoConfig, AutoModel, PretrainedConfig
 
-from sercorr import SAMPLE_RATE
+from sercorr import SAMPLE_RATE, fast
 from sercorr.errors import InputError
 from sercorr.fast.packed_linear import pack_linear_layers
 from sercorr.fast.wavlm_attention import use_fused_attention
-from sercorr.lobes.upstream.frozen import UpstreamInfo
-from sercorr.lobes.upstream.model_files import ModelFiles, quiet_transformers
+from sercorr.lobes.upstream.model_files import ModelFiles
 
 logger = logging.getLogger(__name__)
 
 MODEL_TYPES = ("wav2vec2", "hubert", "wavlm")
 
-CODE_VERSION = 1
+CODE_VERSION = 2
 """Raised whenever the computation below gives other numbers for the same weights."""
 
 _SHAPE_KEYS = (
@@ -49,74 +51,60 @@ _SHAPE_KEYS = (
     "num_conv_pos_embeddings",
 )
 
+_UNREADABLE = (
+    *(OSError, ValueError, RuntimeError, EOFError, KeyError),
+    *(pickle.UnpicklingError, SafetensorError),
+)
+
 _USED_PARTS = re.compile(r"(^|\.)(feature_extractor|feature_projection|encoder)\.")
 
 
-def read_model_info(files: ModelFiles) -> UpstreamInfo:
-    """Describe a model from its configuration and the bytes of its weights.
+def read_config(files: ModelFiles) -> PretrainedConfig:
+    """Read a model's configuration; `InputError` if it is none of `MODEL_TYPES`."""
+    values = files.read("config.json") or {}
+    found = values.get("model_type")
+    if found not in MODEL_TYPES:
+        raise InputError(
+            f"{files.name}: config.json says model_type {found!r}; accepted are "
+            f"{', '.join(MODEL_TYPES)}: choose another upstream_source"
+        )
+    try:
+        with _quiet_transformers():
+            return AutoConfig.from_pretrained(files.folder, trust_remote_code=False)
+    except (OSError, ValueError, TypeError, KeyError, StrictDataclassError) as error:
+        raise InputError(
+            f"{files.name}: config.json is not a {found} configuration ({error}); "
+            "replace the file"
+        ) from error
 
-    Arguments
-    ---------
-    files : ModelFiles
-        The model's folder.
 
-    Returns
-    -------
-    UpstreamInfo
-        Without building the model.
-
-    Raises
-    ------
-    InputError
-        The configuration is of another kind of model or is broken.
-    """
-    config = _read_config(files)
+def read_preprocessing(files: ModelFiles, config: PretrainedConfig) -> dict[str, Any]:
+    """Say what decides a model's features besides its weights."""
     shape = {key: getattr(config, key) for key in _SHAPE_KEYS if hasattr(config, key)}
-    shape = {
-        key: list(value) if isinstance(value, tuple) else value
-        for key, value in shape.items()
-    }
-    return UpstreamInfo(
-        source=files.source,
-        revision=files.revision,
-        model_type=config.model_type,
-        num_layers=config.num_hidden_layers + 1,
-        output_size=config.hidden_size,
-        digest=files.digest(),
-        preprocessing={
-            "code_version": CODE_VERSION,
-            "dtype": "float32",
-            "sampling_rate": SAMPLE_RATE,
-            "do_normalize": _reads_normalised(files),
-            "network": shape,
+    return {
+        "code_version": CODE_VERSION,
+        "dtype": "float32",
+        "sampling_rate": SAMPLE_RATE,
+        "do_normalize": _reads_normalised(files),
+        "network": {
+            key: list(value) if isinstance(value, tuple) else value
+            for key, value in shape.items()
         },
-    )
+    }
 
 
-def load_model(files: ModelFiles) -> nn.Module:
-    """Build a model from its folder, ready for fast inference.
+def load_network(files: ModelFiles, config: PretrainedConfig) -> nn.Module:
+    """Build a model with its weights, ready for inference.
 
-    Arguments
-    ---------
-    files : ModelFiles
-        The model's folder.
-
-    Returns
-    -------
-    torch.nn.Module
-        transformers' Wav2Vec2Model, HubertModel or WavLMModel, in float32, with the
-        weight norm of the positional convolution folded into its kernel.
-
-    Raises
-    ------
-    InputError
-        The weights cannot be read or do not fit the configuration.
+    It is transformers' Wav2Vec2Model, HubertModel or WavLMModel, in float32, with the
+    weight norm of the positional convolution folded into its kernel. Weights that
+    cannot be read or do not fit the configuration are an `InputError`.
     """
-    config = _read_config(files)
-    # WavLM knows no other name for its own attention, which is replaced below.
+    weights = files.weights()
+    # WavLM knows no other name for its own attention.
     attention = "eager" if config.model_type == "wavlm" else "sdpa"
     try:
-        with quiet_transformers():
+        with _quiet_transformers():
             model, report = AutoModel.from_pretrained(
                 files.folder,
                 config=config,
@@ -127,16 +115,8 @@ def load_model(files: ModelFiles) -> nn.Module:
                 ignore_mismatched_sizes=True,  # reported below, by name
                 output_loading_info=True,
             )
-    except (
-        OSError,
-        ValueError,
-        RuntimeError,
-        EOFError,
-        KeyError,
-        pickle.UnpicklingError,
-        SafetensorError,
-    ) as error:
-        names = ", ".join(path.name for path in files.weights)
+    except _UNREADABLE as error:
+        names = ", ".join(path.name for path in weights)
         raise InputError(
             f"{files.name}: the weights in {names} cannot be read ({error}); "
             "fetch the model again"
@@ -144,34 +124,11 @@ def load_model(files: ModelFiles) -> nn.Module:
     _require_fitting_weights(files, config.model_type, report)
     _fold_weight_norm(model.encoder.pos_conv_embed.conv)
     _own_memory(model)
-    if config.model_type == "wavlm":
-        use_fused_attention(model)
-    pack_linear_layers(model)
+    if fast.enabled():
+        if config.model_type == "wavlm":
+            use_fused_attention(model)
+        pack_linear_layers(model)
     return model
-
-
-def _read_config(files: ModelFiles) -> PretrainedConfig:
-    values = files.read("config.json") or {}
-    found = values.get("model_type")
-    if found not in MODEL_TYPES:
-        raise InputError(
-            f"{files.name}: config.json says model_type {found!r}; accepted are "
-            f"{', '.join(MODEL_TYPES)}: choose another upstream_source"
-        )
-    try:
-        with quiet_transformers():
-            return AutoConfig.from_pretrained(files.folder, trust_remote_code=False)
-    except (
-        OSError,
-        ValueError,
-        TypeError,
-        KeyError,
-        StrictDataclassError,
-    ) as error:
-        raise InputError(
-            f"{files.name}: config.json is not a {found} configuration ({error}); "
-            "replace the file"
-        ) from error
 
 
 def _reads_normalised(files: ModelFiles) -> bool:
@@ -239,3 +196,18 @@ def _own_memory(model: nn.Module) -> None:
     """
     for parameter in model.parameters():
         parameter.data = parameter.data.clone()
+
+
+@contextlib.contextmanager
+def _quiet_transformers() -> Iterator[None]:
+    """Hold back transformers' progress bars and loading reports for a while."""
+    log = transformers.utils.logging
+    verbosity, bars = log.get_verbosity(), log.is_progress_bar_enabled()
+    log.set_verbosity(log.CRITICAL)
+    log.disable_progress_bar()
+    try:
+        yield
+    finally:
+        log.set_verbosity(verbosity)
+        if bars:
+            log.enable_progress_bar()

@@ -7,16 +7,22 @@ and the transformer sees a mask, so that batches change nothing (to float32 roun
 """
 
 import contextlib
-from collections.abc import Iterator
+import warnings
+from collections.abc import Callable, Iterator
+from functools import cached_property
 from typing import Any
 
 import torch
 from torch import nn
 
 from sercorr.lengths import conv_frames, count_mask
-from sercorr.lobes.upstream.frozen import FrozenUpstream
+from sercorr.lobes.upstream.frozen import FrozenUpstream, UpstreamInfo
 from sercorr.lobes.upstream.model_files import ModelFiles
-from sercorr.lobes.upstream.model_loading import load_model, read_model_info
+from sercorr.lobes.upstream.model_loading import (
+    load_network,
+    read_config,
+    read_preprocessing,
+)
 
 
 def normalise(wavs: torch.Tensor, samples: list[int]) -> torch.Tensor:
@@ -50,6 +56,41 @@ def normalise(wavs: torch.Tensor, samples: list[int]) -> torch.Tensor:
     return result
 
 
+class SSLModel:
+    """A self-supervised model that is described, but not built; see `find_model`."""
+
+    def __init__(self, files: ModelFiles) -> None:
+        self.files = files
+        self.config = read_config(files)
+        self.preprocessing = read_preprocessing(files, self.config)
+        self.num_layers: int = self.config.num_hidden_layers + 1
+        self.output_size: int = self.config.hidden_size
+        self._built: SSLUpstream | None = None
+
+    @cached_property
+    def info(self) -> UpstreamInfo:
+        """Identity of the model; reads the bytes of its weights."""
+        return UpstreamInfo(
+            source=self.files.source,
+            revision=self.files.revision,
+            model_type=self.config.model_type,
+            num_layers=self.num_layers,
+            output_size=self.output_size,
+            digest=self.files.digest(),
+            preprocessing=self.preprocessing,
+        )
+
+    def frames(self, samples: int) -> int:
+        """Count frames: one every 20 ms (320 samples), 400 samples for the first."""
+        return conv_frames(samples, self.config.conv_kernel, self.config.conv_stride)
+
+    def load(self, device: str | torch.device = "cpu") -> "SSLUpstream":
+        """Build the model in float32, once, and move it to ``device``."""
+        if self._built is None or self._built.precision != "fp32":
+            self._built = SSLUpstream(self)
+        return self._built.load(device)
+
+
 class SSLUpstream(FrozenUpstream):
     """All layers of a frozen wav2vec 2.0, HuBERT or WavLM model.
 
@@ -59,33 +100,33 @@ class SSLUpstream(FrozenUpstream):
 
     Arguments
     ---------
-    files : ModelFiles
-        Folder with a configuration and weights, see `find_model`.
+    description : SSLModel
+        The model to build.
 
     Raises
     ------
     InputError
-        Not such a model, or the weights do not fit the configuration.
+        The weights cannot be read or do not fit the configuration.
     """
 
-    def __init__(self, files: ModelFiles) -> None:
-        super().__init__(read_model_info(files))
-        self.model = load_model(files)
+    def __init__(self, description: SSLModel) -> None:
+        super().__init__(description.info)
+        self.config = description.config
+        self.model: Any = load_network(description.files, description.config)
         self.freeze()
 
     @property
     def minimum_samples(self) -> int:
         """Samples that one frame sees."""
-        config, size = self.model.config, 1
-        strides = reversed(config.conv_stride)
-        for kernel, stride in zip(reversed(config.conv_kernel), strides, strict=True):
+        kernels, strides = self.config.conv_kernel, self.config.conv_stride
+        size = 1
+        for kernel, stride in zip(kernels[::-1], strides[::-1], strict=True):
             size = (size - 1) * stride + kernel
         return size
 
     def frames(self, samples: int) -> int:
         """Count frames: one every 20 ms (320 samples), 400 samples for the first."""
-        config = self.model.config
-        return conv_frames(samples, config.conv_kernel, config.conv_stride)
+        return conv_frames(samples, self.config.conv_kernel, self.config.conv_stride)
 
     def _layers(
         self, wavs: torch.Tensor, samples: list[int], frames: list[int]
@@ -102,7 +143,9 @@ class SSLUpstream(FrozenUpstream):
             mask = count_mask(frames, max(frames), wavs.device)
         batch, size, width = projected.shape
         layers = projected.new_empty(batch, self.num_layers, size, width)
-        with _catch_inputs(self.model.encoder, layers, mask):
+        with _catch_inputs(self.model.encoder, layers, mask), warnings.catch_warnings():
+            # of transformers' WavLM, whose masks have two types
+            warnings.filterwarnings("ignore", "Support for mismatched key_padding_mask")
             output = self.model.encoder(projected, attention_mask=mask)
         layers[:, -1] = output.last_hidden_state
         if mask is not None:
@@ -117,7 +160,7 @@ class SSLUpstream(FrozenUpstream):
         A group norm averages over time, so that padding would change it. On a CPU,
         one clip at a time is also faster than a batch, which leaves the cache.
         """
-        channels = self.model.config.conv_dim[-1]
+        channels = self.config.conv_dim[-1]
         features = wavs.new_zeros(len(samples), max(frames), channels)
         for item, (count, size) in enumerate(zip(samples, frames, strict=True)):
             clip = self.model.feature_extractor(wavs[item : item + 1, :count])
@@ -127,20 +170,15 @@ class SSLUpstream(FrozenUpstream):
 
 @contextlib.contextmanager
 def _catch_inputs(
-    encoder: nn.Module, layers: torch.Tensor, mask: torch.Tensor | None
+    encoder: Any, layers: torch.Tensor, mask: torch.Tensor | None
 ) -> Iterator[None]:
     """Copy what each transformer block receives into ``layers``[:, block]."""
 
-    def catch(index: int):
+    def catch(index: int) -> Callable[..., None]:
         def hook(_module: nn.Module, inputs: tuple[Any, ...]) -> None:
             layers[:, index] = inputs[0]
 
         return hook
-
-    def zero_padding(
-        _module: nn.Module, _inputs: tuple[Any, ...], output: torch.Tensor
-    ) -> torch.Tensor:
-        return output * mask[:, None, :]  # (B, D, T)
 
     handles = [
         block.register_forward_pre_hook(catch(index))
@@ -149,7 +187,9 @@ def _catch_inputs(
     norm = getattr(encoder.pos_conv_embed, "batch_norm", None)
     if norm is not None and mask is not None:
         # HuBERT may shift the zeros of padding just before the positional convolution
-        handles.append(norm.register_forward_hook(zero_padding))
+        real = mask[:, None, :]  # of (B, D, T)
+        zero_padding = norm.register_forward_hook(lambda *values: values[2] * real)
+        handles.append(zero_padding)
     try:
         yield
     finally:

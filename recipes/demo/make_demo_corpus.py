@@ -48,7 +48,7 @@ def make_demo_corpus(
         Where the corpus shall be. If it is there already with the same settings,
         nothing is done.
     turns : int
-        Turns a session, at least 16.
+        Turns per session, at least 16.
     seed : int
         The same seed gives the same files.
     progress : bool
@@ -194,7 +194,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
     parser.add_argument("folder", help="where the corpus shall be")
-    parser.add_argument("--turns", type=int, default=50, help="a session (50)")
+    parser.add_argument("--turns", type=int, default=50, help="turns per session (50)")
     parser.add_argument("--seed", type=int, default=1, help="of everything drawn (1)")
     options = parser.parse_args(arguments)
     if make_demo_corpus(options.folder, options.turns, options.seed):

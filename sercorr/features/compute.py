@@ -1,0 +1,136 @@
+"""The upstream at work on one group of clips, in float32 or bfloat16."""
+
+import dataclasses
+import itertools
+import math
+
+import torch
+
+from sercorr.data.audio import read_audio
+from sercorr.errors import InputError
+from sercorr.features.plan import Clip
+from sercorr.files import file_digest
+from sercorr.lengths import absolute_to_relative
+from sercorr.lobes.upstream.frozen import FrozenUpstream
+
+BF16_LIMIT = 0.03
+"""Largest relative error of a layer that bfloat16 may bring; 0.003 to 0.01 is usual."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Computed:
+    """A clip's layers (L + 1, T, D), as computed and as they will be stored."""
+
+    clip: Clip
+    layers: torch.Tensor
+    stored: torch.Tensor
+    extremes: tuple[torch.Tensor, torch.Tensor]
+    """Smallest and largest of ``stored``; NaN where there is one."""
+
+    def require_finite(self) -> None:
+        if all(math.isfinite(number.item()) for number in self.extremes):
+            return
+        largest = self.layers.abs().max().item()
+        if not math.isfinite(largest):
+            raise InputError(
+                f"{self.clip.path}: the upstream gives features that are not finite "
+                "(NaN or infinity) for this clip; check the clip and the model"
+            )
+        raise InputError(
+            f"{self.clip.path}: a feature of size {largest:.6g} is too large for "
+            "cache_dtype float16 (65504 at most); set cache_dtype to bfloat16 or "
+            "float32"
+        )
+
+
+def read_group(group: list[Clip]) -> list[torch.Tensor]:
+    """Read a group's clips, (N_i,) each, as they were when they were hashed.
+
+    Raises
+    ------
+    InputError
+        A file is not usable, or it has changed.
+    """
+    waves = [read_audio(clip.path) for clip in group]
+    for clip in group:
+        if file_digest(clip.path) != clip.digest:
+            raise InputError(
+                f"{clip.path}: the file changed while features were extracted; run "
+                "the same command again"
+            )
+    return waves
+
+
+def compute_group(
+    upstream: FrozenUpstream,
+    group: list[Clip],
+    waves: list[torch.Tensor],
+    dtype: torch.dtype,
+) -> list[Computed]:
+    """Compute a group and convert it to the stored precision.
+
+    All of it is for the thread that computes: another one would have torch start as
+    many threads again, and processors share badly between the two teams (10 %).
+    """
+    computed = []
+    for clip, padded in zip(group, _compute(upstream, waves), strict=True):
+        own = padded[:, : upstream.frames(clip.samples)]
+        stored = own.to(dtype).contiguous()
+        computed.append(Computed(clip, own, stored, torch.aminmax(stored)))
+    return computed
+
+
+def require_close(
+    full: FrozenUpstream, half: FrozenUpstream, groups: list[list[Clip]]
+) -> str:
+    """Measure the error that bfloat16 brings on some clips, and refuse a large one.
+
+    Arguments
+    ---------
+    full, half : FrozenUpstream
+        The same upstream in float32 and bfloat16.
+    groups : list of list of Clip
+        To measure on.
+
+    Returns
+    -------
+    str
+        The mean and the largest error of a layer: norm of the difference over the
+        norm.
+
+    Raises
+    ------
+    InputError
+        A layer is off by more than `BF16_LIMIT`.
+    """
+    squares = torch.zeros(2, full.num_layers, dtype=torch.float64)
+    for group in groups:
+        waves = read_group(group)
+        wanted = _compute(full, waves).double()  # (B, L + 1, T, D)
+        for row, values in enumerate((_compute(half, waves) - wanted, wanted)):
+            squares[row] += values.square().sum(dim=(0, 2, 3)).cpu()
+    tiny = torch.finfo(squares.dtype).tiny  # a layer of zeros has no error
+    errors = (squares[0] / squares[1].clamp(min=tiny)).sqrt()  # (L + 1,)
+    worst = int(errors.nan_to_num(math.inf).argmax())
+    if not errors[worst] <= BF16_LIMIT:
+        raise InputError(
+            f"extract_precision is bf16, but it changes layer {worst} of the features "
+            f"by {errors[worst]:.1%} on this machine (at most {BF16_LIMIT:.0%} are "
+            "accepted): add --extract_precision fp32"
+        )
+    return (
+        f"bf16: error of the features {errors.mean():.2%} on average over the layers, "
+        f"{errors[worst]:.2%} in the worst (of their norm)"
+    )
+
+
+def _compute(upstream: FrozenUpstream, waves: list[torch.Tensor]) -> torch.Tensor:
+    """Compute (B, L + 1, T, D), in float32, on the upstream's device."""
+    padded = torch.nn.utils.rnn.pad_sequence(waves, batch_first=True)  # (B, N)
+    samples = torch.tensor([len(wave) for wave in waves])
+    relative = absolute_to_relative(samples, padded.shape[1])
+    tensors = itertools.chain(upstream.parameters(), upstream.buffers())
+    place = next((tensor.device for tensor in tensors), torch.device("cpu"))
+    with torch.inference_mode():
+        layers, _ = upstream(padded.to(place), relative.to(place))
+    return layers

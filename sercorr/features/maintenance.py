@@ -1,0 +1,229 @@
+"""Looking after a feature store: what is in it, is it whole, and what can go."""
+
+import contextlib
+import re
+import shutil
+import stat
+import sys
+import time
+from pathlib import Path
+
+from rich.console import Console
+from rich.filesize import decimal
+from rich.table import Table
+from tqdm import tqdm
+
+from sercorr import SAMPLE_RATE
+from sercorr.errors import InputError
+from sercorr.features.entry import (
+    ABOUT,
+    ENTRIES,
+    BadEntryError,
+    EntryHeader,
+    MissingEntryError,
+    open_entry,
+    read_about,
+)
+
+_HOUR, _DAY = 3600.0, 86400.0
+_WIDTH = 160  # of tables that go to a file
+_FOLDER = re.compile(r"[a-z0-9_]+-[0-9a-f]{16}")
+
+
+def show_info(folder: str | Path) -> None:
+    """Print a table of the features in a store's folder.
+
+    Raises
+    ------
+    InputError
+        The folder holds no features.
+    """
+    table = Table("folder", "model", "dtype", box=None)
+    for column in ("entries", "hours", "size"):
+        table.add_column(column, justify="right")
+    for place in _places(folder):
+        headers = [_inspect(path, place)[0] for path in _files(place)]
+        samples = [header.samples for header in headers if header]
+        model, dtype = "unknown", "unknown"
+        try:
+            about = read_about(place)
+        except InputError as error:
+            print(error, file=sys.stderr)
+        else:
+            upstream, dtype = about["upstream"], about["dtype"]
+            model = (
+                f"{upstream['model_type']}, {upstream['num_layers']} x "
+                f"{upstream['output_size']}, weights {upstream['digest'][:8]}"
+            )
+        hours = f"{sum(samples) / SAMPLE_RATE / 3600:.2f}"
+        size = decimal(_bytes_below(place))
+        table.add_row(place.name, model, dtype, str(len(samples)), hours, size)
+        if len(samples) < len(headers):
+            print(
+                f"{place}: {len(headers) - len(samples)} files are no entries; see: "
+                f"sercorr cache verify {folder}",
+                file=sys.stderr,
+            )
+    Console(width=None if sys.stdout.isatty() else _WIDTH).print(table)
+    print(f"{decimal(shutil.disk_usage(folder).free)} free in {folder}")
+
+
+def verify_cache(folder: str | Path, remove: bool = False) -> int:
+    """Compare every byte of stored features with the checksums; name what is bad.
+
+    Arguments
+    ---------
+    folder : path
+        The ``cache_folder``.
+    remove : bool
+        Delete bad files; the next extraction makes the entries again.
+
+    Returns
+    -------
+    int
+        1 if something bad was found, else 0.
+
+    Raises
+    ------
+    InputError
+        The folder holds no features.
+    """
+    checked = bad = 0
+    for place in _places(folder):
+        try:
+            read_about(place)
+        except InputError as error:
+            bad += 1
+            print(error)
+        with tqdm(_files(place), place.name, unit="file") as bar:
+            for path in bar:
+                checked += 1
+                _, fault = _inspect(path, place, verify=True)
+                if not fault:
+                    continue
+                bad += 1
+                if remove:
+                    path.unlink(missing_ok=True)
+                removed = "; removed" if remove else ""
+                bar.write(f"{path}: {fault}{removed}", sys.stdout)
+    print(f"{checked} files checked, {bad} bad")
+    return 1 if bad else 0
+
+
+def prune_cache(
+    folder: str | Path,
+    signature: str | None = None,
+    older_than: float | None = None,
+    dry_run: bool = False,
+) -> None:
+    """Delete what no run will read, and whole folders of features on request.
+
+    Leftovers of killed processes, files that are no entries, and damaged entries (by
+    their headers and sizes: `verify_cache` reads all bytes) go always. What a
+    running extraction is writing stays.
+
+    Arguments
+    ---------
+    folder : path
+        The ``cache_folder``.
+    signature : str or None
+        Name of a folder of features, or the digits in it.
+    older_than : float or None
+        Days: folders of features to which nothing was added for so long.
+    dry_run : bool
+        Say what would be deleted, and delete nothing.
+
+    Raises
+    ------
+    InputError
+        The folder holds no features, or has no such folder of features.
+    """
+    places = _places(folder)
+    names = [name for place in places for name in (place.name, place.name[-16:])]
+    if signature is not None and signature not in names:
+        raise InputError(
+            f"{folder}: there are no features {signature!r}; there are "
+            f"{', '.join(place.name for place in places)}"
+        )
+    verb = "would remove" if dry_run else "removed"
+    count = freed = 0
+    for place in places:
+        if signature in (place.name, place.name[-16:]) or _is_old(place, older_than):
+            count += 1
+            freed += _bytes_below(place)
+            print(f"{verb} {place}: all its features", flush=True)
+            if not dry_run:
+                shutil.rmtree(place)
+            continue
+        for path in _files(place):
+            _, fault = _inspect(path, place)
+            if not fault:
+                continue
+            count += 1
+            freed += path.lstat().st_size
+            print(f"{verb} {path}: {fault}", flush=True)
+            if not dry_run:
+                path.unlink(missing_ok=True)
+    print(f"{verb} {count} files and folders, {decimal(freed)}")
+
+
+def _files(place: Path) -> list[Path]:
+    """List all files of a folder of features, but not what is being written.
+
+    An entry is written in seconds, under a name that begins with a dot: such a file
+    that nobody touched for an hour was left by a process that was stopped.
+    """
+    found = []
+    for path in [*sorted(place.glob(".*")), *sorted((place / ENTRIES).rglob("*"))]:
+        with contextlib.suppress(FileNotFoundError):  # renamed or removed meanwhile
+            status = path.lstat()
+            young = status.st_mtime > time.time() - _HOUR
+            if not (stat.S_ISDIR(status.st_mode) or (path.name[0] == "." and young)):
+                found.append(path)
+    return found
+
+
+def _inspect(
+    path: Path, place: Path, verify: bool = False
+) -> tuple[EntryHeader | None, str]:
+    """Say what a file says of itself, or what is wrong with it."""
+    if path.name.startswith("."):
+        return None, "left over by a process that was stopped"
+    try:
+        return open_entry(path, place, verify)[0], ""
+    except MissingEntryError:
+        return None, ""  # removed meanwhile
+    except BadEntryError as error:
+        return None, error.args[1]
+    except OSError as error:
+        return None, str(error)
+
+
+def _places(folder: str | Path) -> list[Path]:
+    """List the folders of features in a ``cache_folder``."""
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder; give the cache_folder of a run")
+    places = [
+        path
+        for path in sorted(folder.iterdir())
+        if _FOLDER.fullmatch(path.name)
+        and ((path / ABOUT).exists() or (path / ENTRIES).exists())
+    ]
+    if not places:
+        raise InputError(
+            f"{folder}: no features are stored here: it has no folder such as "
+            "wavlm-0123456789abcdef; give the cache_folder of a run"
+        )
+    return places
+
+
+def _is_old(place: Path, days: float | None) -> bool:
+    if days is None:
+        return False
+    newest = max(path.lstat().st_mtime for path in (place, *place.rglob("*")))
+    return newest < time.time() - days * _DAY
+
+
+def _bytes_below(place: Path) -> int:
+    return sum(path.lstat().st_size for path in place.rglob("*") if path.is_file())

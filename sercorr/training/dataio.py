@@ -1,0 +1,163 @@
+"""From the settings to a corpus's manifests, features and loaders."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from speechbrain.utils.distributed import infer_device
+from torch.utils.data import DataLoader
+
+from sercorr.data.batches import make_loaders
+from sercorr.data.manifests import ManifestPlan, plan_manifests, read_splits
+from sercorr.errors import InputError
+from sercorr.features import LiveFeatures, StoredFeatures, open_features
+
+Splits = dict[str, dict[str, dict[str, Any]]]
+
+
+def plan_data(hparams: Mapping[str, Any]) -> ManifestPlan:
+    """Parse the corpus and plan its folds; nothing is written yet.
+
+    Arguments
+    ---------
+    hparams : mapping
+        ``corpus`` (a callable that parses it), ``manifest_folder``, ``labels``,
+        ``n_folds``, ``split_seed`` and, where they are there, ``fold_by``,
+        ``valid_ratio``, ``valid_session``, ``skip_bad_audio``.
+
+    Returns
+    -------
+    ManifestPlan
+        Its ``write`` makes the manifests.
+    """
+    corpus = require(hparams, "corpus")
+    given = {
+        key: hparams[key]
+        for key in ("fold_by", "valid_ratio", "valid_session", "skip_bad_audio")
+        if key in hparams
+    }
+    return plan_manifests(
+        corpus() if callable(corpus) else corpus,
+        require(hparams, "manifest_folder"),
+        labels=require(hparams, "labels"),
+        n_folds=require(hparams, "n_folds"),
+        split_seed=require(hparams, "split_seed"),
+        **given,
+    )
+
+
+def read_fold(hparams: Mapping[str, Any]) -> Splits:
+    """Read the manifests of the fold that the settings name."""
+    return read_splits(
+        Path(hparams["manifest_folder"]) / f"fold_{hparams['fold']}",
+        hparams["data_folder"],
+        hparams["labels"],
+    )
+
+
+def open_run_features(
+    hparams: Mapping[str, Any], run_opts: Any, clips: Mapping[str, Path]
+) -> StoredFeatures | LiveFeatures:
+    """Open the features of all folds, extracting what is missing from the store.
+
+    Arguments
+    ---------
+    hparams : mapping
+        ``upstream``, ``cache_folder`` and the other settings of features.
+    run_opts : speechbrain.utils.run_opts.RunOptions
+        Its device and whether progress is shown.
+    clips : mapping
+        Id -> audio file, of all folds: what is extracted does not depend on the fold.
+    """
+    options = ("cache_dtype", "extract_precision", "preload", "max_batch_seconds")
+    return open_features(
+        hparams["upstream"],
+        clips,
+        cache_folder=hparams.get("cache_folder"),
+        device=device_of(run_opts),
+        progress=not run_opts.noprogressbar,
+        **{key: hparams[key] for key in options if key in hparams},
+    )
+
+
+def dataio_prepare(
+    hparams: Mapping[str, Any],
+    run_opts: Any,
+    splits: Splits,
+    features: StoredFeatures | LiveFeatures,
+) -> dict[str, DataLoader]:
+    """Make the loaders of a fold: ``train``, ``valid`` and ``test``.
+
+    Arguments
+    ---------
+    hparams : mapping
+        ``labels``, ``batch_size``, ``updates_per_epoch``, ``seed``, ``num_workers``.
+    run_opts : speechbrain.utils.run_opts.RunOptions
+        Its ``grad_accumulation_factor``: an update is a step of the optimiser.
+    splits : dict
+        From `read_fold`.
+    features : StoredFeatures or LiveFeatures
+        From `open_run_features`.
+    """
+    factor = run_option("grad_accumulation_factor", hparams, run_opts)
+    return make_loaders(
+        splits,
+        hparams["labels"],
+        features,
+        batch_size=hparams["batch_size"],
+        batches_per_epoch=hparams["updates_per_epoch"] * factor,
+        seed=hparams["seed"],
+        num_workers=hparams.get("num_workers", 0),
+    )
+
+
+def require(hparams: Mapping[str, Any], key: str) -> Any:
+    """Look a setting up; a missing one is an `InputError`."""
+    if key not in hparams:
+        raise InputError(f"the key {key!r} is missing in the settings file; add it")
+    return hparams[key]
+
+
+def run_option(name: str, hparams: Mapping[str, Any], run_opts: Any) -> Any:
+    """Look a run option up as SpeechBrain does: command line, settings, default."""
+    if name in hparams and name not in run_opts.overridden_args:
+        return hparams[name]
+    return run_opts[name]
+
+
+def device_of(run_opts: Any) -> str:
+    """Say where a run computes, and refuse a device that is not there.
+
+    Raises
+    ------
+    InputError
+        ``--device`` names a GPU that this machine does not have.
+    """
+    device = run_opts.device or infer_device()
+    try:
+        kind = torch.device(device)
+    except RuntimeError:
+        raise InputError(f"--device is {device!r}; give cpu, cuda or cuda:0") from None
+    if kind.type == "cuda" and (kind.index or 0) >= torch.cuda.device_count():
+        raise InputError(
+            f"--device is {device!r}, but {torch.cuda.device_count()} GPUs are here; "
+            "give --device cpu"
+        )
+    return device
+
+
+def refuse_torchrun() -> None:
+    """Refuse to train under ``torchrun``: a head is too small to be shared.
+
+    Raises
+    ------
+    InputError
+        The variables that ``torchrun`` sets are there.
+    """
+    if "RANK" in os.environ and "LOCAL_RANK" in os.environ:
+        raise InputError(
+            "torchrun shares only extract_features.py among processes; start this "
+            "program with python"
+        )

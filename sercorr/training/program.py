@@ -1,0 +1,196 @@
+"""What the programs of all recipes share: command line, help, exit statuses."""
+
+import dataclasses
+import os
+import re
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import ruamel.yaml
+from ruamel.yaml.comments import CommentedMap, CommentedSeq, TaggedScalar
+from speechbrain.utils.run_opts import RunOptions
+
+from sercorr import fast
+from sercorr.errors import InputError, run_program
+from sercorr.fast.memory import keep_freed_memory
+from sercorr.training.help import format_help
+from sercorr.training.settings import (
+    Settings,
+    make_yaml,
+    plain_tree,
+    read_settings,
+    suggest,
+)
+
+REFUSED_OPTIONS = {
+    "test_only": "use evaluate.py to test without training",
+    "data_parallel_backend": "one process trains on one device",
+    "jit": "a head is trained as it is written",
+    "compile": "a head is trained as it is written",
+}
+"""SpeechBrain's run options that would be ignored here, and what to do instead."""
+
+_TEXT_ENDINGS = ("_folder", "_path", "_revision", "_source")
+_NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+")
+
+DEFAULT = Path("hparams") / "train.yaml"
+
+
+def program(main: Callable[[list[str]], int | None], about: str | None) -> None:
+    """Run a program of a recipe and exit with its status.
+
+    With ``--help``, the program's docstring and the settings are printed instead:
+    those of the settings file that is given, or of ``hparams/train.yaml`` beside the
+    program.
+
+    Arguments
+    ---------
+    main : callable
+        Takes the command line; returns an exit status, or None for 0.
+    about : str
+        The program's docstring.
+    """
+    arguments = sys.argv[1:]
+    if {"-h", "--help"} & set(arguments):
+        run_program(lambda: print(_help(arguments, about or "")))
+    if fast.enabled():
+        keep_freed_memory()
+    run_program(lambda: main(arguments))
+
+
+def parse_arguments(arguments: Sequence[str]) -> Settings:
+    """Parse ``HPARAMS.yaml --key value ...`` as SpeechBrain does.
+
+    Arguments
+    ---------
+    arguments : sequence of str
+        The settings file, ``--key value`` for its keys, SpeechBrain's run options.
+
+    Returns
+    -------
+    Settings
+        Nothing is constructed yet. A key in the file that nothing reads brings a
+        warning.
+
+    Raises
+    ------
+    InputError
+        No such file or key (a close name is suggested), or a value is missing.
+    """
+    if not arguments or arguments[0].startswith("-"):
+        raise InputError(
+            "the settings file is missing: give it as the first argument, as in "
+            "hparams/train.yaml; --help explains the rest"
+        )
+    files, tree = read_settings(arguments[0])
+    rest, overrides = _split(arguments[1:], list(tree))
+    settings = Settings(files, tree, _run_options(str(files[0]), rest, list(tree)))
+    if "ckpt_interval_steps" in settings.run_opts.overridden_args:
+        # SpeechBrain takes only one of the two
+        overrides["ckpt_interval_minutes"] = 0
+    settings = settings.override({k: v for k, v in overrides.items() if k in tree})
+    first = os.environ.get("RANK", "0") == "0"  # torchrun starts several
+    for key in settings.unread_keys() if first else ():
+        print(
+            f"warning: {files[0]}: nothing reads the key {key!r}; it has no effect",
+            file=sys.stderr,
+        )
+    return settings
+
+
+def parse_value(name: str, text: str) -> Any:
+    """Read a value of the command line as YAML; places and revisions are text.
+
+    Example
+    -------
+    >>> parse_value("lr", "1e-3"), parse_value("upstream_revision", "12e4567")
+    (0.001, '12e4567')
+    """
+    if name.endswith(_TEXT_ENDINGS) and text not in ("null", "~", ""):
+        return text
+    if _NUMBER.fullmatch(text):
+        return float(text)
+    try:
+        value = make_yaml().load(text)
+    except ruamel.yaml.YAMLError:
+        return text
+    if isinstance(value, (CommentedMap, CommentedSeq, TaggedScalar)):
+        return value
+    return plain_tree(value) if isinstance(value, (bool, int, float)) else value
+
+
+def take_option(name: str, arguments: Sequence[str]) -> tuple[str | None, list[str]]:
+    """Take ``--name value`` or ``--name=value`` out of a command line.
+
+    Returns
+    -------
+    tuple
+        The value, or None; and the other arguments.
+
+    Example
+    -------
+    >>> take_option("--folds", ["train.yaml", "--folds", "1,3", "--seed", "2"])
+    ('1,3', ['train.yaml', '--seed', '2'])
+    """
+    value, rest = None, []
+    remaining = iter(arguments)
+    for argument in remaining:
+        key, has_value, given = argument.partition("=")
+        if key != name:
+            rest.append(argument)
+            continue
+        value = given if has_value else next(remaining, None)
+        if value is None or value.startswith("--"):
+            raise InputError(f"{name}: a value is missing after it")
+    return value, rest
+
+
+def _help(arguments: Sequence[str], about: str) -> str:
+    given = [Path(text) for text in arguments if text.endswith((".yaml", ".yml"))]
+    file = next(filter(Path.is_file, given), Path(sys.argv[0]).parent / DEFAULT)
+    return format_help(Path(sys.argv[0]).name, about, file, REFUSED_OPTIONS)
+
+
+def _split(
+    arguments: Sequence[str], keys: Sequence[str]
+) -> tuple[list[str], dict[str, Any]]:
+    """Take ``--key value`` and ``--key=value`` of the file's keys out of the rest."""
+    rest: list[str] = []
+    overrides: dict[str, Any] = {}
+    remaining = iter(arguments)
+    for argument in remaining:
+        name, has_value, value = argument.removeprefix("--").partition("=")
+        if not argument.startswith("--") or name not in keys:
+            rest.append(argument)
+            continue
+        if not has_value:
+            following = next(remaining, None)
+            if following is None or following.startswith("--"):
+                raise InputError(f"--{name}: a value is missing after it")
+            value = following
+        overrides[name] = parse_value(name, value)
+    return rest, overrides
+
+
+def _run_options(file: str, arguments: list[str], keys: Sequence[str]) -> RunOptions:
+    """Parse what is left; argparse alone would take ``--prec`` and ignore it."""
+    known = [*keys, *RunOptions().keys()]
+    for argument in arguments:
+        name = argument.removeprefix("--").partition("=")[0]
+        if argument.startswith("--") and name not in known:
+            raise InputError(f"--{name}: {suggest(name, known)}")
+    _, run_opts, unknown = RunOptions.from_command_line_args([file, *arguments])
+    if unknown:
+        name = unknown.split(":")[0].split()[0]
+        raise InputError(f"{name}: it belongs to no --key; quote values with spaces")
+    for option, instead in REFUSED_OPTIONS.items():
+        if run_opts[option]:
+            raise InputError(f"--{option} is not for this program: {instead}")
+    limit = run_opts.optimizer_step_limit
+    if limit is not None:  # SpeechBrain leaves it as text
+        if not str(limit).isdigit():
+            raise InputError(f"--optimizer_step_limit is {limit!r}; give a number")
+        run_opts = dataclasses.replace(run_opts, optimizer_step_limit=int(limit))
+    return run_opts

@@ -1,0 +1,234 @@
+"""The faster pieces equal the plain ones, and one switch turns all of them off."""
+
+import copy
+import ctypes
+import pickle
+import platform
+import subprocess
+import sys
+
+import pytest
+import torch
+from clips import make_batch, make_clips
+from models import FAMILIES, NORMS
+from torch import nn
+
+from sercorr import fast, functional
+from sercorr.fast import layer_mix, packed_linear
+from sercorr.fast.memory import keep_freed_memory
+from sercorr.fast.packed_linear import PackedLinear, pack_linear_layers
+from sercorr.lobes import EmotionHead, load_upstream, make_pooling
+
+needs_onednn = pytest.mark.skipif(
+    not torch.backends.mkldnn.is_available(), reason="torch has no oneDNN here"
+)
+
+
+@pytest.fixture(autouse=True)
+def switched_on(monkeypatch):
+    monkeypatch.setenv("SERCORR_FAST", "1")
+
+
+@pytest.fixture
+def generator() -> torch.Generator:
+    return torch.Generator().manual_seed(7)
+
+
+@pytest.fixture
+def model() -> nn.Sequential:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(96, 200), nn.ReLU(), nn.Linear(200, 7, bias=False))
+
+
+@pytest.fixture
+def packed(model) -> nn.Sequential:
+    packed = copy.deepcopy(model)
+    pack_linear_layers(packed)
+    return packed
+
+
+@pytest.mark.parametrize(
+    ("value", "on"), [(None, True), ("1", True), ("", True), ("0", False)]
+)
+def test_the_switch(monkeypatch, value, on):
+    if value is None:
+        monkeypatch.delenv("SERCORR_FAST", raising=False)
+    else:
+        monkeypatch.setenv("SERCORR_FAST", value)
+    assert fast.enabled() is on
+
+
+def forbidden(*_arguments, **_settings):
+    raise AssertionError("a faster piece was used although SERCORR_FAST is 0")
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_nothing_faster_computes_when_it_is_switched_off(
+    tiny_models, monkeypatch, family
+):
+    monkeypatch.setenv("SERCORR_FAST", "0")
+    monkeypatch.setattr(layer_mix, "mix_clips", forbidden)
+    monkeypatch.setattr(PackedLinear, "forward", forbidden)
+    monkeypatch.setattr("sercorr.fast.wavlm_attention.fused_self_attention", forbidden)
+    monkeypatch.setattr(ctypes, "CDLL", forbidden)
+    upstream = load_upstream(str(tiny_models[family, "group"]))
+    layers, lengths = upstream(*make_batch(make_clips()))
+    sizes = (upstream.num_layers, upstream.output_size)
+    head = EmotionHead(*sizes, make_pooling("corr", 8), 4, 0.1, projection_size=8)
+    head(layers, lengths).sum().backward()
+    assert keep_freed_memory() is False
+
+
+@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize("family", FAMILIES)
+def test_upstreams_with_faster_pieces_equal_plain_ones(
+    tiny_models, monkeypatch, family, norm
+):
+    found = []
+    for value in ("1", "0"):
+        monkeypatch.setenv("SERCORR_FAST", value)
+        upstream = load_upstream(str(tiny_models[family, norm]))
+        found.append(upstream(*make_batch(make_clips(), size=20000))[0])
+    torch.testing.assert_close(*found, rtol=1e-5, atol=2e-5)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("chunk", [4 * 3 * 10, 2**19])  # 10 frames at a time, or all
+def test_layer_mix_equals_the_plain_one(generator, dtype, chunk, monkeypatch):
+    monkeypatch.setitem(layer_mix._CHUNK, "cpu", chunk)
+    clips = [
+        torch.randn(4, size, 3, generator=generator).to(dtype) for size in (25, 1, 10)
+    ]
+    gammas = torch.rand(2, 4, generator=generator)
+    slopes = torch.randn(2, 36, 3, generator=generator)
+    results = []
+    for own, kind in ((gammas, torch.float32), (gammas.double(), torch.float64)):
+        own = own.clone().requires_grad_()  # noqa: PLW2901
+        leaves = [clip.clone().requires_grad_() for clip in clips]
+        if kind == torch.float32:
+            mixed = torch.stack(layer_mix.mix_clips(leaves, own))
+        else:
+            mixed = torch.stack(
+                [
+                    torch.cat([functional.mix_layers(clip, row) for clip in leaves])
+                    for row in own
+                ]
+            )
+        assert mixed.dtype == kind
+        mixed.backward(slopes.to(kind))
+        results.append([mixed, own.grad, *(leaf.grad for leaf in leaves)])
+    for got, wanted in zip(*results, strict=True):
+        tolerance = 1e-5 if got.dtype == torch.float32 else torch.finfo(dtype).eps
+        torch.testing.assert_close(
+            got.double(), wanted.double(), rtol=tolerance, atol=tolerance
+        )
+
+
+def test_layer_mix_of_padded_clips_reads_no_padding(generator):
+    padded = torch.full((4, 30, 3), float("nan"))
+    padded[:, :9] = torch.randn(4, 9, 3, generator=generator)
+    gammas = torch.rand(1, 4, generator=generator)
+    (found,) = layer_mix.mix_clips([padded[:, :9]], gammas)
+    wanted = functional.mix_layers(padded[:, :9], gammas[0])
+    torch.testing.assert_close(found, wanted)
+
+
+def expected(model: nn.Module, frames: torch.Tensor) -> torch.Tensor:
+    return copy.deepcopy(model).double()(frames.double()).float()
+
+
+@needs_onednn
+@pytest.mark.parametrize("shape", [(96,), (1, 96), (3, 96), (2, 5, 96), (1, 700, 96)])
+@torch.no_grad()
+def test_packed_linear_against_products_in_float64(model, packed, shape):
+    frames = torch.randn(shape)
+    torch.testing.assert_close(packed(frames), expected(model, frames))
+    strided = torch.randn(*shape[:-1], 2 * 96)[..., ::2]
+    torch.testing.assert_close(packed(strided), expected(model, strided))
+
+
+@needs_onednn
+@pytest.mark.parametrize("family", FAMILIES)
+def test_all_linear_layers_of_an_upstream_are_packed(tiny_models, family):
+    upstream = load_upstream(str(tiny_models[family, "group"]))
+    layers = [m for m in upstream.modules() if isinstance(m, nn.Linear)]
+    assert layers
+    assert all(type(layer) is PackedLinear for layer in layers)
+    assert all(layer._packed is not None for layer in layers)
+
+
+def test_without_torchs_private_operators_nothing_is_packed(model, monkeypatch):
+    monkeypatch.setattr(packed_linear, "_OPERATORS", ("_gone_from_torch",))
+    pack_linear_layers(model)
+    assert type(model[0]) is nn.Linear
+
+
+@needs_onednn
+@torch.no_grad()
+def test_packed_linear_in_other_types(model, packed):
+    assert packed.state_dict().keys() == model.state_dict().keys()
+    frames = torch.randn(3, 96)
+    packed.to(torch.bfloat16)
+    half = packed(frames.bfloat16())
+    assert half.dtype == torch.bfloat16
+    torch.testing.assert_close(
+        half.float(), expected(model, frames), rtol=0.1, atol=0.05
+    )
+    packed.to(torch.float32).load_state_dict(model.state_dict())
+    for layer in (packed[0], packed[2]):
+        layer.pack()
+    torch.testing.assert_close(packed(frames), expected(model, frames))
+
+
+def test_packed_linear_gives_gradients_when_asked_for(model, packed):
+    frames = torch.randn(3, 96)
+    model(frames).sum().backward()
+    packed(frames).sum().backward()
+    torch.testing.assert_close(packed[0].weight.grad, model[0].weight.grad)
+
+
+@needs_onednn
+@pytest.mark.parametrize(
+    "clone", [copy.deepcopy, lambda model: pickle.loads(pickle.dumps(model))]
+)
+@torch.no_grad()
+def test_copies_are_packed_too(packed, clone):
+    twin, frames = clone(packed), torch.randn(3, 96)
+    assert twin[0]._packed is not None
+    assert torch.equal(twin(frames), packed(frames))
+
+
+FAULTS = """
+import resource, torch
+from sercorr.fast.memory import keep_freed_memory
+
+def faults():
+    for _ in range(12):  # holes of nearly the right size are left at first
+        torch.ones(10 * 2**20)  # 40 MiB
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(4):
+        torch.ones(10 * 2**20)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+print(faults(), keep_freed_memory(), faults())
+"""
+
+
+@pytest.mark.skipif(
+    platform.libc_ver()[0] != "glibc", reason="another C library than glibc"
+)
+def test_a_large_tensor_takes_the_memory_of_the_last_one():
+    command = [sys.executable, "-c", FAULTS]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    before, taken, after = done.stdout.split()
+    assert int(before) >= 4 * 40 / 2  # even in pages of 2 MiB
+    assert taken == "True"
+    assert int(after) < 10
+
+
+def test_memory_without_glibc(monkeypatch):
+    def no_library(_name):
+        raise OSError
+
+    monkeypatch.setattr(ctypes, "CDLL", no_library)
+    assert keep_freed_memory() is False
