@@ -1,12 +1,15 @@
-"""What the benchmarks share: sizes, timing in turns, tables, files, the machine."""
+"""What the benchmarks share: sizes, timing in turns, processes, tables, the machine."""
 
 import dataclasses
 import datetime
 import gc
+import multiprocessing
 import os
 import platform
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -14,6 +17,8 @@ from typing import Any
 import numpy as np
 import torch
 from models import build_model
+from rich.console import Console
+from rich.table import Table
 from tqdm import tqdm
 
 from sercorr import SAMPLE_RATE, __version__
@@ -22,41 +27,19 @@ from sercorr.files import write_json
 
 @dataclasses.dataclass(frozen=True)
 class Scale:
-    """How large everything is.
+    """How large everything is."""
 
-    Attributes
-    ----------
-    shape : str
-        Of the HuBERT model (group norm, random weights): ``base`` or ``tiny``.
-    clips, seconds : int, float
-        Batch size, and mean duration of a clip.
-    corpus : int
-        Training clips that updates draw from.
-    projection_size : int
-        d_v of the head.
-    rounds, updates : int
-        Rounds of each measurement; updates of each kind in a round.
-    memory_corpora : tuple of int
-        Training clips of the smaller and the larger corpus.
-    memory_updates : int
-        Updates of each training whose memory is measured.
-    growth : tuple of int
-        Factors by which sizes grow.
-    matrix : int
-        Rows of the square matrices that the rate of matrix products is measured with.
-    """
-
-    shape: str = "base"
-    clips: int = 32
-    seconds: float = 5.0
-    corpus: int = 128
+    shape: str = "base"  # of the models (group norm, random weights), or tiny
+    clips: int = 32  # per batch
+    seconds: float = 5.0  # of a clip, on average
+    corpus: int = 128  # training clips that updates draw from
     projection_size: int = 256
-    rounds: int = 5
-    updates: int = 4
-    memory_corpora: tuple[int, int] = (64, 512)
+    rounds: int = 5  # of each measurement
+    updates: int = 4  # of each kind in a round
+    memory_corpora: tuple[int, int] = (64, 512)  # training clips
     memory_updates: int = 20
-    growth: tuple[int, ...] = (1, 2, 4, 8)
-    matrix: int = 2048
+    growth: tuple[int, ...] = (1, 2, 4, 8)  # factors
+    matrix: int = 2048  # rows of the square matrices whose products are timed
 
 
 FULL = Scale()
@@ -75,52 +58,33 @@ QUICK = Scale(
 )
 
 
+@dataclasses.dataclass(frozen=True)
 class Bench:
-    """Folders, sizes and models of a run.
+    """Folders, sizes and models of a run."""
 
-    Arguments
-    ---------
-    folder : pathlib.Path
-        For whatever is written meanwhile; removed at the end.
-    output : pathlib.Path
-        Gets the JSON files.
-    scale : Scale
-        How large everything is.
-    """
+    folder: Path  # for whatever is written meanwhile; removed at the end
+    output: Path  # gets the JSON files
+    scale: Scale
 
-    def __init__(self, folder: Path, output: Path, scale: Scale):
-        self.folder = folder
-        self.output = output
-        self.scale = scale
-
-    def model(self, **changes: Any) -> Path:
-        """Make a random HuBERT model with group norm, once; return its folder."""
-        name = "-".join([self.scale.shape, *(f"{k}{v}" for k, v in changes.items())])
+    def model(self, family: str = "hubert", **changes: Any) -> Path:
+        """Make a random model with group norm, once; return its folder."""
+        changed = (f"{key}{value}" for key, value in changes.items())
+        name = "-".join([family, self.scale.shape, *changed])
         folder = self.folder / "models" / name
         if not folder.exists():
-            build_model(folder, "hubert", "group", self.scale.shape, **changes)
+            build_model(folder, family, "group", self.scale.shape, **changes)
         return folder
 
     def finish(self, name: str, result: dict[str, Any]) -> dict[str, Any]:
         """Write a benchmark's file and return what it holds."""
-        result = {
-            "machine": machine(),
-            "scale": dataclasses.asdict(self.scale),
-            **result,
-        }
-        write_json(self.output / f"{name}.json", result)
-        print(flush=True)
+        about = {"machine": machine(), "scale": dataclasses.asdict(self.scale)}
+        write_json(self.output / f"{name}.json", about | result)
         gc.collect()
-        return result
+        return about | result
 
 
 def clip_samples(count: int, seconds: float, seed: int = 0) -> list[int]:
-    """Draw durations from 0.4 to about twice the mean, which is met exactly.
-
-    Returns
-    -------
-    list of int
-        Samples a clip.
+    """Draw clips' samples, from 0.4 to about twice the mean, which is met exactly.
 
     Example
     -------
@@ -134,93 +98,96 @@ def clip_samples(count: int, seconds: float, seed: int = 0) -> list[int]:
 
 def timed(function: Callable[[], Any]) -> Callable[[], float]:
     """Make a function that calls another and returns the seconds that it took."""
+    wait = torch.cuda.synchronize if torch.cuda.is_available() else lambda: None
 
     def run() -> float:
-        synchronise()
+        wait()
         start = time.perf_counter()
         function()
-        synchronise()
+        wait()
         return time.perf_counter() - start
 
     return run
-
-
-def synchronise() -> None:
-    """Wait for the GPU, where there is one."""
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
 
 
 class Times:
     """Seconds of several cases, measured in turns: A B A B.
 
     What disturbs a machine lasts longer than one measurement; a ratio of neighbours
-    suffers less from it than one of medians.
-
-    Arguments
-    ---------
-    cases : mapping
-        Name -> callable that does the work and returns its seconds.
-    rounds : int
-        Measurements of each.
-    title : str
-        Of the progress bar.
-    warm_up : int
-        Rounds before, which do not count.
+    suffers less from it than one of medians. A case does its work and returns its
+    seconds. The first ``warm_up`` rounds do not count.
     """
 
     def __init__(
         self,
-        cases: Mapping[str, Callable[[], float]],
+        cases: Mapping[Any, Callable[[], float]],
         rounds: int,
         title: str,
         warm_up: int = 1,
     ):
-        self.seconds: dict[str, list[float]] = {name: [] for name in cases}
+        self.seconds: dict[Any, list[float]] = {name: [] for name in cases}
         bar = tqdm(total=(rounds + warm_up) * len(cases), desc=title, leave=False)
         with bar:
             for number in range(rounds + warm_up):
                 for name, case in cases.items():
-                    bar.set_postfix_str(name)
+                    bar.set_postfix_str(str(name))
                     seconds = case()
                     if number >= warm_up:
                         self.seconds[name].append(seconds)
                     bar.update()
 
-    def __getitem__(self, name: str) -> float:
+    def __getitem__(self, name: Any) -> float:
         """Median of a case's seconds."""
         return median(self.seconds[name])
 
-    def medians(self) -> dict[str, float]:
+    def medians(self) -> dict[Any, float]:
         """Median seconds of every case."""
         return {name: self[name] for name in self.seconds}
 
-    def ratio(self, name: str, base: str) -> float:
+    def ratio(self, name: Any, base: Any) -> float:
         """Median over the rounds of one case's seconds by another's."""
         pairs = zip(self.seconds[name], self.seconds[base], strict=True)
         return median(a / b for a, b in pairs)
 
 
-def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence]) -> None:
+_SERVER = multiprocessing.get_context("forkserver")
+_SERVER.set_forkserver_preload(["benchmarks.suite"])
+
+
+def in_new_process(function: Callable[..., Any], *arguments: Any) -> Any:
+    """Call a function in a process that has nothing but the imports in memory."""
+    with ProcessPoolExecutor(1, mp_context=_SERVER) as pool:
+        return pool.submit(function, *arguments).result()
+
+
+def peak_megabytes() -> float:
+    """Largest resident memory that this process ever had."""
+    status = Path("/proc/self/status").read_text(encoding="ascii")
+    return int(status.split("VmHWM:")[1].split()[0]) * 1024 / 1e6  # it is in KiB
+
+
+def print_table(
+    title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]
+) -> None:
     """Print rows under a title; the first column to the left, the others right.
 
     Example
     -------
     >>> print_table("speed", ["what", "s"], [["short", 0.5], ["longer", 12.25]])
     speed
-      what         s
-      short    0.500
-      longer    12.2
+      what        s
+      short   0.500
+      longer   12.2
     <BLANKLINE>
     """
-    table = [list(columns), *([_shown(cell) for cell in row] for row in rows)]
-    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    print(title)
-    for first, *rest in table:
-        cells = [first.ljust(widths[0])]
-        cells += [cell.rjust(w) for cell, w in zip(rest, widths[1:], strict=True)]
-        print(f"  {'   '.join(cells)}".rstrip())
-    print(flush=True)
+    table = Table(box=None, padding=(0, 0, 0, 2), header_style="")
+    for number, name in enumerate(columns):
+        table.add_column(name, justify="right" if number else "left", no_wrap=True)
+    for row in rows:
+        table.add_row(*map(_shown, row))
+    # a log file has no width, and numbers must not be broken
+    console = Console(file=sys.stdout, width=200, markup=False, highlight=False)
+    console.print(title, table, "", sep="\n")
 
 
 def _shown(cell: Any) -> str:
@@ -252,9 +219,6 @@ NO_AMX = "skipped: the processor has no AMX (amx_bf16 in /proc/cpuinfo)"
 
 
 def _cpu_info(key: str) -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return ""
+    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     found = (line.partition(":")[2].strip() for line in lines if line.startswith(key))
     return next(found, "")

@@ -1,4 +1,4 @@
-"""Made-up corpora, caches of random features, and real trainings on them."""
+"""Made-up corpora, stores of random features, and real trainings on them."""
 
 import dataclasses
 import multiprocessing
@@ -9,71 +9,61 @@ from typing import Any
 
 import numpy as np
 import soundfile
+import speechbrain as sb
 import torch
 
 from sercorr import SAMPLE_RATE
-from sercorr.features.plan import hash_files
-from sercorr.features.store import FeatureStore
-from sercorr.files import write_json
+from sercorr.data.utterances import Corpus, Utterance
+from sercorr.features import LiveFeatures, StoredFeatures
+from sercorr.features.extraction import StoredClips
 from sercorr.lengths import conv_frames
-from sercorr.lobes.upstream import upstream_info
-from sercorr.training.experiment import Fold
-from sercorr.training.settings import Settings, load_settings
+from sercorr.lobes import Upstream
+from sercorr.training import EmotionBrain
+from sercorr.training.dataio import (
+    dataio_prepare,
+    open_run_features,
+    plan_data,
+    read_fold,
+)
+from sercorr.training.program import parse_arguments
 
 LABELS = ("neu", "hap", "ang", "sad")
-SETTINGS_FILE = (
-    Path(__file__).parents[1]
-    / "recipes"
-    / "IEMOCAP"
-    / "emotion_corr"
-    / "hparams"
-    / "train.yaml"
-)
-CONVOLUTIONS = (10, 3, 3, 3, 3, 2, 2), (5, 2, 2, 2, 2, 2, 2)
-"""Kernels and strides of all models here: one frame every 320 samples."""
+RECIPE = Path(__file__).parents[1] / "recipes" / "IEMOCAP" / "emotion_corr"
 
 
 @dataclasses.dataclass(frozen=True)
-class Corpus:
-    """Clips of noise with manifests of one fold.
+class NoiseCorpus:
+    """Clips of noise with one fold."""
 
-    Attributes
-    ----------
-    folder : pathlib.Path
-        Holds ``wavs``, ``manifests`` and, once it is filled, ``cache``.
-    wavs : dict
-        Id -> path; the training clips first.
-    samples : dict
-        Id -> length at 16 kHz.
-    model : pathlib.Path
-        Folder of the upstream.
-    """
+    folder: Path  # holds wavs and, once they are made, manifests and cache
+    samples: dict[str, int]  # id -> length at 16 kHz
+    model: Path  # folder of the upstream
 
-    folder: Path
-    wavs: dict[str, Path]
-    samples: dict[str, int]
-    model: Path
+    @property
+    def wavs(self) -> dict[str, Path]:
+        """Id -> audio file."""
+        return {name: self.folder / "wavs" / f"{name}.wav" for name in self.samples}
 
-    def settings(self, output: Path, **changes: Any) -> Settings:
-        """Load the recipe's settings for a training on this corpus."""
-        arguments = [str(SETTINGS_FILE), "--noprogressbar", "--device"]
-        device = changes.pop("device", "cpu")
-        precision = changes.pop("precision", None)
-        options = ["--precision", precision] if precision else []
+    def arguments(self, output: Path, **changes: Any) -> list[str]:
+        """Write the command line of ``train.py`` for this corpus."""
         given = {
-            "data_folder": str(self.folder),
-            "manifest_folder": str(self.folder / "manifests"),
-            "cache_folder": str(self.folder / "cache"),
-            "output_folder": str(output),
-            "upstream_source": str(self.model),
+            "data_folder": self.folder,
+            "corpus": "!name:benchmarks.corpus.read_noise "
+            "{data_folder: !ref <data_folder>}",
+            "fold_by": "official",
             "n_folds": 1,
-            "updates_per_epoch": 100_000,
+            "manifest_folder": self.folder / "manifests",
+            "cache_folder": self.folder / "cache",
+            "output_folder": output,
+            "upstream_source": self.model,
+            "device": "cpu",
             **changes,
         }
-        return load_settings([*arguments, device, *options], given)
+        words = [f"--{key}={value}" for key, value in given.items()]
+        return [str(RECIPE / "hparams" / "train.yaml"), *words, "--noprogressbar"]
 
     def entries(self) -> list[Path]:
-        """Files of the cache."""
+        """Files of the store."""
         return sorted((self.folder / "cache").rglob("*.safetensors"))
 
     def warm(self) -> None:
@@ -84,62 +74,65 @@ class Corpus:
     def evict(self) -> None:
         """Ask the system to forget the entries: the next reading is from the disk."""
         for path in self.entries():
-            file = os.open(path, os.O_RDONLY)
-            try:
-                os.posix_fadvise(file, 0, 0, os.POSIX_FADV_DONTNEED)
-            finally:
-                os.close(file)
-
-
-def frames_of(samples: int) -> int:
-    """Frames of a clip."""
-    return conv_frames(samples, *CONVOLUTIONS)
+            with open(path, "rb") as file:
+                os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
 def make_corpus(
     folder: Path, samples: Sequence[int], model: Path, held_out: int = len(LABELS)
-) -> Corpus:
-    """Write clips of noise for training, and short ones for validation and testing."""
+) -> NoiseCorpus:
+    """Write clips of noise for training, and short ones for validation and testing.
+
+    What is there already is not written again.
+    """
     rng = np.random.default_rng(0)
-    wavs, lengths = {}, {}
     rest = [min(samples)] * held_out
-    for split, sizes in (("train", samples), ("valid", rest), ("test", rest)):
-        manifest = {}
-        session = 1 if split == "test" else 2
-        for index, size in enumerate(sizes):
-            name = f"Ses0{session}F_{split}_F{index:04d}"
-            path = folder / "wavs" / f"{name}.wav"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            sound = 0.1 * rng.standard_normal(size)
+    lengths = {
+        f"{split}{index:04d}": size
+        for split, sizes in (("train", samples), ("valid", rest), ("test", rest))
+        for index, size in enumerate(sizes)
+    }
+    corpus = NoiseCorpus(folder, lengths, model)
+    if not folder.exists():
+        (folder / "wavs").mkdir(parents=True)
+        for name, path in corpus.wavs.items():
+            sound = 0.1 * rng.standard_normal(lengths[name])
             soundfile.write(path, sound, SAMPLE_RATE, subtype="PCM_16")
-            wavs[name], lengths[name] = path, size
-            label = LABELS[index % len(LABELS)]
-            manifest[name] = {
-                "wav": f"{{data_root}}/wavs/{name}.wav",
-                "duration": size / SAMPLE_RATE,
-                "emo": label,
-                "code": label,
-                "speaker": f"Ses0{session}F",
-                "session": session,
-                "votes": [],
-            }
-        write_json(folder / "manifests" / "fold_1" / f"{split}.json", manifest)
-    return Corpus(folder, wavs, lengths, model)
+    return corpus
 
 
-def fill_cache(corpus: Corpus) -> FeatureStore:
-    """Write entries of random features in float16, as an extraction would."""
-    info = upstream_info(str(corpus.model))
-    store = FeatureStore(corpus.folder / "cache", info, "float16")
-    store.open_for_writing()
-    digests = hash_files(corpus.wavs, progress=False)
+def read_noise(data_folder: str | os.PathLike) -> Corpus:
+    """Parse what `make_corpus` has written, as a prepare file does."""
+    clips = []
+    for path in Path(data_folder).glob("wavs/*.wav"):
+        split, index = path.stem[:-4], int(path.stem[-4:])
+        session = "Ses01" if split == "test" else "Ses02"
+        label = LABELS[index % len(LABELS)]
+        wav = f"wavs/{path.name}"
+        clips.append(
+            Utterance(path.stem, wav, label, f"{session}F", session, split=split)
+        )
+    return Corpus("noise", data_folder, clips)
+
+
+def fill_cache(corpus: NoiseCorpus) -> None:
+    """Write entries of random features in float16, once, as an extraction would."""
+    cache = corpus.folder / "cache"
+    if cache.exists():
+        return
+    upstream = Upstream(corpus.model)
+    stored = StoredClips(upstream, corpus.wavs, cache, progress=False)
+    stored.store.open_for_writing()
     longest = max(corpus.samples.values())
-    drawn = random_clips([longest], info.num_layers, info.output_size)[0]
-    for name, digest in digests.items():
-        frames = frames_of(corpus.samples[name])
-        layers = drawn[:, :frames].contiguous()
-        store.write(digest, layers, corpus.samples[name])
-    return store
+    (drawn,) = random_clips([longest], upstream.num_layers, upstream.output_size)
+    for name, samples in corpus.samples.items():
+        layers = drawn[:, : frames_of(samples)]
+        stored.store.write(stored.digests[name], layers, samples)
+
+
+def frames_of(samples: int) -> int:
+    """Count frames; all models here have the same kernels and strides."""
+    return conv_frames(samples, (10, 3, 3, 3, 3, 2, 2), (5, 2, 2, 2, 2, 2, 2))
 
 
 def random_clips(
@@ -152,26 +145,45 @@ def random_clips(
 
 
 class Trainer:
-    """A training as `sercorr.training.experiment.train_fold` starts it, update by update.
+    """What ``train.py`` does, or ``run_grid.py`` with several heads, by the update.
 
-    Arguments
-    ---------
-    settings : Settings
-        From `Corpus.settings`.
+    Nothing is written to the run's folder. ``features`` may be another training's;
+    ``changes`` are settings and run options.
     """
 
-    def __init__(self, settings: Settings):
-        fold = Fold(settings)
-        self.features, sampler = fold.make_features(), fold.make_sampler()
-        self.brain = fold.make_brain(self.features, sampler)
-        self.loader = fold.make_loader(self.features, "train", sampler)
+    def __init__(
+        self,
+        corpus: NoiseCorpus,
+        output: Path,
+        heads: int = 1,
+        features: StoredFeatures | LiveFeatures | None = None,
+        **changes: Any,
+    ):
+        changes = {"updates_per_epoch": 100_000, **changes}
+        settings = parse_arguments(corpus.arguments(output, **changes))
+        run_opts = settings.run_opts
+        members = {f"head{number}": settings.load() for number in range(heads)}
+        hparams = members["head0"]
+        manifests = plan_data(hparams)
+        manifests.write()
+        splits = read_fold(hparams)
+        self.features = features or open_run_features(
+            hparams, run_opts, manifests.clips
+        )
+        for own in members.values():
+            own["features"] = self.features
+        self.loader = dataio_prepare(hparams, run_opts, splits, self.features)["train"]
+        self.brain = EmotionBrain.side_by_side(members, run_opts)
+        # what `fit` does before the first batch
+        self.brain.train_sampler = self.loader.batch_sampler
         self.brain.on_fit_start()
-        self.brain.begin_epoch(1)
+        self.brain.on_stage_start(sb.Stage.TRAIN, 1)
+        self.brain.modules.train()
         self.batches = iter(self.loader)
 
-    def update(self) -> None:
-        """Read a batch and make one update."""
-        batch = next(self.batches)
+    def update(self, batch: Any = None) -> None:
+        """Make one update, by default on the next batch."""
+        batch = next(self.batches) if batch is None else batch
         self.brain.step += 1
         self.brain.fit_batch(batch)
 

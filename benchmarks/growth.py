@@ -3,6 +3,7 @@
 import itertools
 import math
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -12,32 +13,48 @@ from benchmarks.common import Bench, Times, print_table, timed
 from benchmarks.corpus import random_clips
 from benchmarks.grid import measure as measure_grid
 from benchmarks.head import make_head, train
-from benchmarks.update import update_corpus
 from sercorr import SAMPLE_RATE
-from sercorr.features.live import LiveFeatures
-from sercorr.lobes.upstream import load_upstream, upstream_info
+from sercorr.features import LiveFeatures
+from sercorr.lobes import Upstream, load_upstream
 
 ROUNDS = 3
-Cases = dict[int, Callable[[], float]]
 
 
 def run(bench: Bench) -> dict[str, Any]:
     """Measure growth; see benchmarks/README.md."""
-    rounds = min(ROUNDS, bench.scale.rounds)
+    scale, factors = bench.scale, bench.scale.growth
+    rounds, average = min(ROUNDS, scale.rounds), scale.seconds
+    few, some, half = max(scale.clips // 16, 1), max(scale.clips // 4, 1), average / 2
+    usual = LiveFeatures(load_upstream(bench.model()))
+
+    def cut(layers: int) -> LiveFeatures:
+        return LiveFeatures(load_upstream(bench.model(num_hidden_layers=layers)))
+
     tables = {
-        "extraction, clips": _extraction_by_clips(bench),
-        "extraction, seconds a clip": _extraction_by_seconds(bench),
-        "extraction, transformer layers": _extraction_by_layers(bench),
-        "update, clips": _update_by_clips(bench),
-        "update, seconds a clip": _update_by_seconds(bench),
-        "update, layers": _update_by_layers(bench),
+        "extraction, clips": {
+            n: _extract(usual, n, average) for n in (few * f for f in factors)
+        },
+        "extraction, seconds a clip": {
+            s: _extract(usual, 2, s) for s in (half * f for f in factors)
+        },
+        "extraction, transformer layers": {
+            n: _extract(cut(n), 2, average) for n in (3 * f for f in factors[:3])
+        },
+        "update, clips": {
+            n: _update(bench, n, average) for n in (some * f for f in factors)
+        },
+        "update, seconds a clip": {
+            s: _update(bench, some, s) for s in (half * f for f in factors)
+        },
+        "update, layers": {
+            n: _update(bench, some, average, n) for n in (3 * f for f in factors)
+        },
     }
     seconds = {
         name: Times(cases, rounds, name).medians() for name, cases in tables.items()
     }
-    corpus = update_corpus(bench)
-    times, _ = measure_grid(bench, corpus, rounds)
-    seconds["update, heads of a grid"] = {n: times[n] for n in bench.scale.growth}
+    times, _ = measure_grid(bench, rounds)
+    seconds["update, heads of a grid"] = {n: times[n] for n in factors}
     exponents = {name: exponent(values) for name, values in seconds.items()}
     doublings = {name: per_doubling(values) for name, values in seconds.items()}
     print_table(
@@ -61,9 +78,9 @@ def run(bench: Bench) -> dict[str, Any]:
         },
         "exponents": exponents,
         "ratios": {
-            f"{name}, doubling {number + 1}": ratio
+            f"{name}, doubling {number}": ratio
             for name, ratios in doublings.items()
-            for number, ratio in enumerate(ratios)
+            for number, ratio in enumerate(ratios, start=1)
         },
     }
 
@@ -95,76 +112,26 @@ def per_doubling(seconds: dict[float, float]) -> list[float]:
     ]
 
 
-def _extraction_by_clips(bench: Bench) -> Cases:
-    features = _features(bench)
-    sizes = [max(bench.scale.clips // 16, 1) * factor for factor in bench.scale.growth]
-    return {n: _extract(features, n, bench.scale.seconds) for n in sizes}
-
-
-def _extraction_by_seconds(bench: Bench) -> Cases:
-    features, seconds = _features(bench), bench.scale.seconds
-    sizes = [seconds / 2 * factor for factor in bench.scale.growth]
-    return {size: _extract(features, 2, size) for size in sizes}
-
-
-def _extraction_by_layers(bench: Bench) -> Cases:
-    cases = {}
-    for factor in bench.scale.growth[:3]:
-        features = _features(bench, num_hidden_layers=3 * factor)
-        cases[3 * factor] = _extract(features, 2, bench.scale.seconds)
-    return cases
-
-
-def _features(bench: Bench, **changes: Any) -> LiveFeatures:
-    return LiveFeatures(load_upstream(str(bench.model(**changes))))
-
-
-class _Waves:
-    """A batch of noise as `LiveFeatures` takes it."""
-
-    def __init__(self, clips: int, seconds: float):
-        generator = torch.Generator().manual_seed(0)
-        size = int(seconds * SAMPLE_RATE)
-        self.sig = (torch.randn(clips, size, generator=generator), torch.ones(clips))
-
-
-def _extract(features: LiveFeatures, clips: int, seconds: float) -> Any:
-    batch = _Waves(clips, seconds)
+def _extract(features: LiveFeatures, clips: int, seconds: float) -> Callable[[], float]:
+    generator = torch.Generator().manual_seed(0)
+    waves = torch.randn(clips, int(seconds * SAMPLE_RATE), generator=generator)
+    batch = SimpleNamespace(sig=(waves, torch.ones(clips)))
     return timed(lambda: features.clips(batch))
-
-
-def _update_by_clips(bench: Bench) -> Cases:
-    sizes = [max(bench.scale.clips // 4, 1) * factor for factor in bench.scale.growth]
-    return {n: _update(bench, n, bench.scale.seconds) for n in sizes}
-
-
-def _update_by_seconds(bench: Bench) -> Cases:
-    sizes = [bench.scale.seconds / 2 * factor for factor in bench.scale.growth]
-    return {n: _update(bench, max(bench.scale.clips // 4, 1), n) for n in sizes}
-
-
-def _update_by_layers(bench: Bench) -> Cases:
-    clips = max(bench.scale.clips // 4, 1)
-    return {
-        3 * factor: _update(bench, clips, bench.scale.seconds, 3 * factor)
-        for factor in bench.scale.growth
-    }
 
 
 def _update(
     bench: Bench, clips: int, seconds: float, num_layers: int | None = None
-) -> Any:
+) -> Callable[[], float]:
     """Make a function that times an update of features in memory, without its brain."""
-    info = upstream_info(str(bench.model()))
-    num_layers = num_layers or info.num_layers
-    samples = [int(seconds * SAMPLE_RATE)] * clips
-    features = random_clips(samples, num_layers, info.output_size)
+    upstream = Upstream(bench.model())
+    sizes = (num_layers or upstream.num_layers, upstream.output_size)
+    features = random_clips([int(seconds * SAMPLE_RATE)] * clips, *sizes)
     targets = torch.arange(clips) % 4
-    head = make_head(bench, "attentive_corr", num_layers, info.output_size)
+    head = make_head(bench, "attentive_corr", *sizes)
     optimiser = torch.optim.Adam(head.parameters())
 
     def run() -> None:
-        train(head, targets, head.classify_clips(features))
+        train(head, targets, head(features))
         torch.nn.utils.clip_grad_norm_(head.parameters(), 1.0)
         optimiser.step()
 

@@ -8,31 +8,30 @@ import torch.nn.functional as F
 
 from benchmarks.common import Bench, Times, clip_samples, print_table, timed
 from benchmarks.corpus import random_clips
-from sercorr.lobes.head import EmotionHead
-from sercorr.lobes.pooling import POOLINGS, make_pooling
-from sercorr.lobes.upstream import upstream_info
+from sercorr.lobes import POOLINGS, EmotionHead, Upstream, make_pooling
 
 
 def run(bench: Bench) -> dict[str, Any]:
     """Measure heads; see benchmarks/README.md."""
     scale = bench.scale
-    info = upstream_info(str(bench.model()))
-    samples = clip_samples(scale.clips, scale.seconds)
-    clips = random_clips(samples, info.num_layers, info.output_size)
+    upstream = Upstream(bench.model())
+    sizes = (upstream.num_layers, upstream.output_size)
+    clips = random_clips(clip_samples(scale.clips, scale.seconds), *sizes)
     targets = torch.arange(len(clips)) % 4
     cases, differences = {}, {}
     for name in POOLINGS:
-        head = make_head(bench, name, info.num_layers, info.output_size)
-        cases[name, "together"] = timed(
-            lambda head=head: train(head, targets, head.classify_clips(clips))
+        head = make_head(bench, name, *sizes)
+        cases[f"{name}, together"] = timed(
+            lambda head=head: train(head, targets, head(clips))
         )
-        cases[name, "one by one"] = timed(
+        cases[f"{name}, one by one"] = timed(
             lambda head=head: train(head, targets, one_by_one(head, clips))
         )
         differences[name] = difference(head, clips)
     times = Times(cases, scale.rounds, "heads")
     ratios = {
-        name: times.ratio((name, "one by one"), (name, "together")) for name in POOLINGS
+        name: times.ratio(f"{name}, one by one", f"{name}, together")
+        for name in POOLINGS
     }
     print_table(
         f"head, forward and backward: {scale.clips} clips of {scale.seconds} s",
@@ -40,37 +39,27 @@ def run(bench: Bench) -> dict[str, Any]:
         [
             [
                 name,
-                times[name, "together"],
-                times[name, "one by one"],
+                times[f"{name}, together"],
+                times[f"{name}, one by one"],
                 ratios[name],
                 f"{differences[name]:.0e}",
             ]
             for name in POOLINGS
         ],
     )
-    seconds = {
-        f"{name}, {way}": value for (name, way), value in times.medians().items()
-    }
-    return {"seconds": seconds, "ratios": ratios, "differences": differences}
+    return {"seconds": times.medians(), "ratios": ratios, "differences": differences}
 
 
 def make_head(bench: Bench, pooling: str, num_layers: int, size: int) -> EmotionHead:
     """Make the paper's head in training mode."""
     torch.manual_seed(0)
     projection = bench.scale.projection_size
-    head = EmotionHead(
-        num_layers,
-        size,
-        make_pooling(pooling, projection),
-        n_classes=4,
-        channel_dropout=0.25,
-        projection_size=projection,
-    )
-    return head.train()
+    made = make_pooling(pooling, projection)
+    return EmotionHead(num_layers, size, made, 4, 0.25, projection).train()
 
 
 def one_by_one(head: EmotionHead, clips: Sequence[torch.Tensor]) -> torch.Tensor:
-    """Classify clips in a plain loop; nothing is padded."""
+    """Classify clips in a plain loop."""
     return torch.cat([head(clip.unsqueeze(0)) for clip in clips])
 
 
@@ -84,6 +73,6 @@ def train(head: EmotionHead, targets: torch.Tensor, logits: torch.Tensor) -> Non
 def difference(head: EmotionHead, clips: Sequence[torch.Tensor]) -> float:
     """Relative difference of the two ways' logits, without dropout."""
     head.eval()
-    alone, together = one_by_one(head, clips), head.classify_clips(clips)
+    alone, together = one_by_one(head, clips), head(clips)
     head.train()
     return ((alone - together).norm() / alone.norm()).item()

@@ -4,19 +4,20 @@ import contextlib
 import io
 import multiprocessing
 import resource
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
-from benchmarks.common import Bench, clip_samples, print_table
-from benchmarks.corpus import Corpus, fill_cache, make_corpus
+import train
+
+from benchmarks.common import (
+    Bench,
+    clip_samples,
+    in_new_process,
+    peak_megabytes,
+    print_table,
+)
+from benchmarks.corpus import NoiseCorpus, fill_cache, make_corpus
 from sercorr.fast.memory import keep_freed_memory
-from sercorr.training.experiment import train_fold
-
-SERVER = multiprocessing.get_context("forkserver")
-"""Fresh processes that have nothing but the imports in memory."""
-SERVER.set_forkserver_preload(["benchmarks.memory"])
 
 
 def run(bench: Bench) -> dict[str, Any]:
@@ -29,22 +30,30 @@ def run(bench: Bench) -> dict[str, Any]:
         folder = bench.folder / f"memory{count}"
         corpora[count] = make_corpus(folder, samples, bench.model())
         fill_cache(corpora[count])
+    streamed = {"preload": False}
     cases = {
-        f"from disk, {small} clips": (small, {"preload": False}),
-        f"from disk, {large} clips": (large, {"preload": False}),
+        f"from disk, {small} clips": (small, streamed),
+        f"from disk, {large} clips": (large, streamed),
         f"from disk, {large} clips, loader process": (
             large,
-            {"preload": False, "num_workers": 1},
+            {**streamed, "num_workers": 1},
         ),
         f"in memory, {large} clips": (large, {"preload": True}),
     }
     peaks, rows = {}, []
     for name, (count, changes) in cases.items():
         print(f"training {name} ...", flush=True)
-        own, worker = peak_of_training(bench, corpora[count], **changes)
+        corpus, output = corpora[count], bench.folder / "trained" / name
+        given = {
+            "batch_size": scale.clips,
+            "projection_size": scale.projection_size,
+            "number_of_epochs": 1,
+            "updates_per_epoch": scale.memory_updates,
+            **changes,
+        }
+        own, worker = in_new_process(train_and_look, corpus, output, given)
         peaks[name] = own + worker
-        entries = (corpora[count].folder / "cache").rglob("*.safetensors")
-        features = sum(path.stat().st_size for path in entries) / 1e6
+        features = sum(path.stat().st_size for path in corpus.entries()) / 1e6
         rows.append([name, f"{own:.0f}", f"{worker:.0f}", f"{features:.0f}"])
     print_table(
         f"peak memory of {scale.memory_updates} updates, validation and test",
@@ -58,42 +67,17 @@ def run(bench: Bench) -> dict[str, Any]:
     }
 
 
-def peak_of_training(
-    bench: Bench, corpus: Corpus, **changes: Any
+def train_and_look(
+    corpus: NoiseCorpus, output: Path, changes: dict[str, Any]
 ) -> tuple[float, float]:
-    """Train a fold in a fresh process.
+    """Run ``train.py``; return this process's peak and its loader process's, in MB.
 
-    Returns
-    -------
-    tuple of float
-        Peak resident megabytes of that process, and of a loader process of its (which
-        counts what it shares with its parent), 0 without one.
+    The latter counts what it shares with its parent. Without one it is 0.
     """
-    name = "-".join(["training", *(f"{k}{v}" for k, v in changes.items())])
-    given = {
-        "batch_size": bench.scale.clips,
-        "projection_size": bench.scale.projection_size,
-        "number_of_epochs": 1,
-        "updates_per_epoch": bench.scale.memory_updates,
-        **changes,
-    }
-    with ProcessPoolExecutor(1, mp_context=SERVER) as pool:
-        return pool.submit(_train, corpus, corpus.folder / name, given).result()
-
-
-def _train(
-    corpus: Corpus, output: Path, changes: dict[str, Any]
-) -> tuple[float, float]:
-    """Do what ``train.py`` does and look at this process's peak."""
     keep_freed_memory()
     multiprocessing.set_start_method("fork", force=True)  # of its loaders, as there
-    packages = mock.patch(  # listing them takes seconds and has no part in this
-        "speechbrain.utils.logger.get_environment_description", return_value=""
-    )
-    with packages, contextlib.redirect_stdout(io.StringIO()):
-        train_fold(corpus.settings(output, **changes))
-    status = Path("/proc/self/status").read_text(encoding="ascii")
-    own = int(status.split("VmHWM:")[1].split()[0])
+    with contextlib.redirect_stdout(io.StringIO()):
+        train.main(corpus.arguments(output, **changes))
     children = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
     worker = children if changes.get("num_workers") else 0
-    return own * 1024 / 1e6, worker * 1024 / 1e6  # both are in KiB
+    return peak_megabytes(), worker * 1024 / 1e6  # it is in KiB

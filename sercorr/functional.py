@@ -14,23 +14,14 @@ import functools
 
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
 EPSILON = 1e-8
 """The paper's epsilon in S = ss' + epsilon, below equation (5)."""
 
 
-def layer_weights(scores: torch.Tensor) -> torch.Tensor:
-    """Turn the learned vector of equation (1) into gamma = Softmax(scores).
-
-    Arguments
-    ---------
-    scores : torch.Tensor
-        (L,), one number per layer (L + 1 of them in the paper's notation).
-
-    Returns
-    -------
-    torch.Tensor
-        (L,), not negative, summing to 1.
+def layer_weights(scores: Tensor) -> Tensor:
+    """Turn the learned vector (L,) of equation (1) into gamma = Softmax(scores).
 
     Example
     -------
@@ -41,20 +32,10 @@ def layer_weights(scores: torch.Tensor) -> torch.Tensor:
     return torch.softmax(scores, dim=0)
 
 
-def mix_layers(layers: torch.Tensor, gammas: torch.Tensor) -> torch.Tensor:
+def mix_layers(layers: Tensor, gammas: Tensor) -> Tensor:
     """Average the layers, equation (1): h_t = sum_l gamma_l h_{t,l}.
 
-    Arguments
-    ---------
-    layers : torch.Tensor
-        (L, T, D), of any floating type.
-    gammas : torch.Tensor
-        (L,), from `layer_weights`.
-
-    Returns
-    -------
-    torch.Tensor
-        (T, D).
+    ``layers`` (L, T, D), of any floating type, and ``gammas`` (L,) give (T, D).
 
     Example
     -------
@@ -67,18 +48,10 @@ def mix_layers(layers: torch.Tensor, gammas: torch.Tensor) -> torch.Tensor:
         return torch.einsum("ltd,l->td", layers, gammas)
 
 
-def uniform_weights(mask: torch.Tensor) -> torch.Tensor:
+def uniform_weights(mask: Tensor) -> Tensor:
     """Weigh the T real frames of each item by 1/T, as equations (2) to (4) do.
 
-    Arguments
-    ---------
-    mask : torch.Tensor
-        (B, T), bool, True on real frames; at least one per row.
-
-    Returns
-    -------
-    torch.Tensor
-        (B, T), float32; rows sum to 1.
+    ``mask`` is (B, T), True on real frames, at least one per row.
 
     Example
     -------
@@ -89,7 +62,7 @@ def uniform_weights(mask: torch.Tensor) -> torch.Tensor:
     return mask / mask.sum(dim=1, keepdim=True)
 
 
-def weighted_mean(frames: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+def weighted_mean(frames: Tensor, weights: Tensor) -> Tensor:
     """Average over time, equations (2) and (6): mu = sum_t w_t v_t.
 
     Arguments
@@ -111,37 +84,14 @@ def weighted_mean(frames: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
     tensor([[2.]])
     """
     frames, weights = _full_precision(frames, weights)
-    return _sum_over_time(weights, _zero_where_unweighted(frames, weights))
+    frames = frames.masked_fill((weights == 0).unsqueeze(-1), 0.0)
+    return _sum_over_time(weights, frames)
 
 
-def _centred(frames: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-    """Subtract the mean over time: v_t - mu, of (3), (4) and (6).
-
-    Each channel's first real frame is subtracted before the mean is taken, which
-    changes nothing on paper. In floating point it makes a constant channel exactly 0,
-    where a rounded mean would leave a residue that the correlation blows up to
-    anything in [-1, 1]. No gradient goes through the mean: that of a variance or
-    covariance is a multiple of sum_t w_t (v_t - mu) = 0.
-    """
-    first = weights.gt(0).float().argmax(dim=1)  # (B,)
-    rows = torch.arange(len(frames), device=frames.device)
-    origin = frames.detach()[rows, first].unsqueeze(1)  # (B, 1, D)
-    offsets = _zero_where_unweighted(frames - origin, weights)
-    return offsets - _sum_over_time(weights, offsets).detach().unsqueeze(1)
-
-
-def weighted_variance(frames: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+def weighted_variance(frames: Tensor, weights: Tensor) -> Tensor:
     """Variance over time, inside equation (3): sum_t w_t (h_t - mean)^2.
 
-    Arguments
-    ---------
-    frames, weights : torch.Tensor
-        (B, T, D) and (B, T), as for `weighted_mean`.
-
-    Returns
-    -------
-    torch.Tensor
-        (B, D); exactly 0 for a constant channel.
+    Arguments as for `weighted_mean`. Returns (B, D), exactly 0 for a constant channel.
 
     Example
     -------
@@ -150,22 +100,14 @@ def weighted_variance(frames: torch.Tensor, weights: torch.Tensor) -> torch.Tens
     tensor([[1.]])
     """
     frames, weights = _full_precision(frames, weights)
-    centre = _centred(frames, weights)
-    return (weights.unsqueeze(-1) * centre * centre).sum(dim=1)
+    return _sum_over_time(weights, _centred(frames, weights).square())
 
 
-def weighted_covariance(frames: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+def weighted_covariance(frames: Tensor, weights: Tensor) -> Tensor:
     """Covariance over time, (4) and (6): Sigma = sum_t w_t (v_t - mu)(v_t - mu)'.
 
-    Arguments
-    ---------
-    frames, weights : torch.Tensor
-        (B, T, D) and (B, T), as for `weighted_mean`.
-
-    Returns
-    -------
-    torch.Tensor
-        (B, D, D); rows and columns of a constant channel are exactly 0.
+    Arguments as for `weighted_mean`. Returns (B, D, D), where the rows and columns of
+    a constant channel are exactly 0.
 
     Example
     -------
@@ -180,7 +122,24 @@ def weighted_covariance(frames: torch.Tensor, weights: torch.Tensor) -> torch.Te
         return (weights.unsqueeze(-1) * centre).transpose(1, 2) @ centre
 
 
-def standard_deviation(variance: torch.Tensor) -> torch.Tensor:
+def _centred(frames: Tensor, weights: Tensor) -> Tensor:
+    """Subtract the mean over time: v_t - mu, of (3), (4) and (6); 0 - mu on padding.
+
+    Each channel's first real frame is subtracted before the mean is taken, which
+    changes nothing on paper. In floating point it makes a constant channel exactly 0,
+    where a rounded mean would leave a residue that the correlation blows up to
+    anything in [-1, 1]. No gradient goes through the mean: that of a variance or
+    covariance is a multiple of sum_t w_t (v_t - mu) = 0.
+    """
+    first = weights.gt(0).float().argmax(dim=1)  # (B,)
+    rows = torch.arange(len(frames), device=frames.device)
+    origin = frames.detach()[rows, first].unsqueeze(1)  # (B, 1, D)
+    # In place: two copies of the frames less
+    offsets = (frames - origin).masked_fill_((weights == 0).unsqueeze(-1), 0.0)
+    return offsets.sub_(_sum_over_time(weights, offsets.detach()).detach().unsqueeze(1))
+
+
+def standard_deviation(variance: Tensor) -> Tensor:
     """Square root of (3) and (5), whose gradient at 0 is 0 instead of infinite.
 
     Example
@@ -195,23 +154,14 @@ def standard_deviation(variance: torch.Tensor) -> torch.Tensor:
     return variance.where(positive, 1.0).sqrt().where(positive, 0.0)
 
 
-def correlation_matrix(covariance: torch.Tensor, eps: float = EPSILON) -> torch.Tensor:
+def correlation_matrix(covariance: Tensor, eps: float = EPSILON) -> Tensor:
     """Normalise covariances to correlations, equation (5): C = Sigma / (ss' + eps).
 
     s = diag(Sigma)^(1/2) are the standard deviations. A channel without variance
     correlates with nothing: 0.
 
-    Arguments
-    ---------
-    covariance : torch.Tensor
-        (B, D, D).
-    eps : float
-        Added to each product of deviations, as the paper does; not to the variances.
-
-    Returns
-    -------
-    torch.Tensor
-        (B, D, D).
+    ``covariance`` is (B, D, D), and so is the result. ``eps`` is added to each product
+    of deviations, as the paper does; not to the variances.
 
     Example
     -------
@@ -222,18 +172,10 @@ def correlation_matrix(covariance: torch.Tensor, eps: float = EPSILON) -> torch.
     return covariance / (s.unsqueeze(-1) * s.unsqueeze(-2) + eps)
 
 
-def strict_upper_triangle(matrices: torch.Tensor) -> torch.Tensor:
+def strict_upper_triangle(matrices: Tensor) -> Tensor:
     """List the elements above the diagonal row by row, below equation (5).
 
-    Arguments
-    ---------
-    matrices : torch.Tensor
-        (B, D, D).
-
-    Returns
-    -------
-    torch.Tensor
-        (B, D(D-1)/2).
+    Turns (B, D, D) into (B, D(D-1)/2).
 
     Example
     -------
@@ -246,30 +188,15 @@ def strict_upper_triangle(matrices: torch.Tensor) -> torch.Tensor:
 
 
 def attention_scores(
-    frames: torch.Tensor,
-    projection: torch.Tensor,
-    queries: torch.Tensor,
-    biases: torch.Tensor,
-) -> torch.Tensor:
+    frames: Tensor,
+    projection: Tensor,
+    queries: Tensor,
+    biases: Tensor,
+) -> Tensor:
     """Score the frames, equation (8): a_t = log sum_h exp(q_h' o_t + b_h).
 
-    o_t = ReLU(W_att v_t).
-
-    Arguments
-    ---------
-    frames : torch.Tensor
-        (B, T, D), v.
-    projection : torch.Tensor
-        (D, D), W_att.
-    queries : torch.Tensor
-        (H, D), one q_h per head.
-    biases : torch.Tensor
-        (H,), b.
-
-    Returns
-    -------
-    torch.Tensor
-        (B, T), a.
+    o_t = ReLU(W_att v_t). ``frames`` (B, T, D) are v, ``projection`` (D, D) is W_att,
+    ``queries`` (H, D) hold one q_h per head and ``biases`` (H,) b; (B, T) is returned.
 
     Example
     -------
@@ -283,20 +210,11 @@ def attention_scores(
     return torch.logsumexp(products, dim=-1)
 
 
-def attention_weights(scores: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+def attention_weights(scores: Tensor, mask: Tensor) -> Tensor:
     """Normalise scores over time, equation (7): w = Softmax(a).
 
-    Arguments
-    ---------
-    scores : torch.Tensor
-        (B, T), a, from `attention_scores`.
-    mask : torch.Tensor
-        (B, T), bool, True on real frames; at least one per row.
-
-    Returns
-    -------
-    torch.Tensor
-        (B, T); rows sum to 1; exactly 0 where ``mask`` is False.
+    ``scores`` (B, T) and ``mask`` (B, T), True on real frames, at least one per row,
+    give (B, T): rows sum to 1, exactly 0 where ``mask`` is False.
 
     Example
     -------
@@ -307,17 +225,14 @@ def attention_weights(scores: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     return F.softmax(scores.masked_fill(~mask, float("-inf")), dim=-1)
 
 
-def _full_precision(*tensors: torch.Tensor) -> list[torch.Tensor]:
+def _full_precision(*tensors: Tensor) -> list[Tensor]:
     """Convert to the widest of the types and float32."""
     types = (tensor.dtype for tensor in tensors)
     dtype = functools.reduce(torch.promote_types, types, torch.float32)
     return [tensor.to(dtype) for tensor in tensors]
 
 
-def _zero_where_unweighted(frames: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-    return frames.masked_fill((weights == 0).unsqueeze(-1), 0.0)
-
-
-def _sum_over_time(weights: torch.Tensor, frames: torch.Tensor) -> torch.Tensor:
+def _sum_over_time(weights: Tensor, frames: Tensor) -> Tensor:
+    """Sum w_t x_t over t: (B, D)."""
     with torch.autocast(frames.device.type, enabled=False):
         return torch.einsum("bt,btd->bd", weights, frames)

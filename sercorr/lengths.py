@@ -1,6 +1,6 @@
 """Relative lengths, frames and masks: the only place that rounds.
 
-Lengths follow SpeechBrain: one number an item in (0, 1], relative to the padded
+Lengths follow SpeechBrain: one number per item in (0, 1], relative to the padded
 length of the batch. A relative length that was made from a whole number of samples
 or frames comes back as exactly that number (float32 is exact up to 2^24).
 """
@@ -8,27 +8,14 @@ or frames comes back as exactly that number (float32 is exact up to 2^24).
 from collections.abc import Sequence
 
 import torch
+from torch import Tensor
 
 
-def relative_to_absolute(lengths: torch.Tensor, size: int) -> torch.Tensor:
-    """Turn relative lengths into whole numbers of samples or frames.
+def relative_to_absolute(lengths: Tensor, size: int) -> Tensor:
+    """Turn lengths relative to ``size`` into whole numbers of samples or frames.
 
-    Arguments
-    ---------
-    lengths : torch.Tensor
-        (B,), each in (0, 1].
-    size : int
-        The padded length that ``lengths`` are relative to.
-
-    Returns
-    -------
-    torch.Tensor
-        (B,), int64, each in 1 .. ``size``.
-
-    Raises
-    ------
-    ValueError
-        A length is not in (0, 1].
+    Returns (B,), int64, each in 1 .. ``size``; a length that is not in (0, 1] is a
+    ValueError.
 
     Example
     -------
@@ -38,14 +25,11 @@ def relative_to_absolute(lengths: torch.Tensor, size: int) -> torch.Tensor:
     lengths = torch.as_tensor(lengths)
     if lengths.numel() and not bool(((lengths > 0) & (lengths <= 1 + 1e-6)).all()):
         raise ValueError(f"relative lengths must be in (0, 1] (got {lengths.tolist()})")
-    absolute = torch.round(lengths.double() * size).long()
-    return absolute.clamp(min=1, max=size)
+    return torch.round(lengths.double() * size).long().clamp(min=1, max=size)
 
 
-def absolute_to_relative(absolute: torch.Tensor, size: int) -> torch.Tensor:
+def absolute_to_relative(absolute: Tensor, size: int) -> Tensor:
     """Turn numbers of samples or frames into lengths relative to ``size``.
-
-    The inverse of `relative_to_absolute`.
 
     Example
     -------
@@ -55,49 +39,28 @@ def absolute_to_relative(absolute: torch.Tensor, size: int) -> torch.Tensor:
     return (torch.as_tensor(absolute).double() / size).float()
 
 
-def frame_mask(
-    lengths: torch.Tensor | None, batch: int, size: int, device: torch.device
-) -> torch.Tensor:
-    """Say which frames of a padded batch are real.
+def real_counts(lengths: Tensor | None, batch: int, size: int) -> list[int]:
+    """Count what is real in each item of a padded batch.
 
-    Arguments
-    ---------
-    lengths : torch.Tensor or None
-        (B,), relative; None means that every item has full length.
-    batch, size : int
-        B and T.
-    device : torch.device
-        Where the mask shall be.
-
-    Returns
-    -------
-    torch.Tensor
-        (B, T), bool.
-
-    Raises
-    ------
-    ValueError
-        There is not one length an item.
+    ``lengths`` is (B,), relative to ``size``; None means that every item has full
+    length. A ValueError if there is not one per item, or one is not in (0, 1].
 
     Example
     -------
-    >>> frame_mask(torch.tensor([1.0, 0.5]), 2, 4, torch.device("cpu")).int()
-    tensor([[1, 1, 1, 1],
-            [1, 1, 0, 0]], dtype=torch.int32)
+    >>> real_counts(torch.tensor([1.0, 0.5]), 2, 10), real_counts(None, 2, 10)
+    ([10, 5], [10, 10])
     """
     if lengths is None:
-        return torch.ones(batch, size, dtype=torch.bool, device=device)
+        return [size] * batch
     if tuple(lengths.shape) != (batch,):
         raise ValueError(
-            f"lengths must have shape ({batch},), one an item "
+            f"lengths must have shape ({batch},), one per item "
             f"(got {tuple(lengths.shape)})"
         )
-    return count_mask(relative_to_absolute(lengths, size), size, device)
+    return relative_to_absolute(lengths, size).tolist()
 
 
-def count_mask(
-    counts: Sequence[int] | torch.Tensor, size: int, device: torch.device
-) -> torch.Tensor:
+def count_mask(counts: Sequence[int], size: int, device: torch.device) -> Tensor:
     """Say which of ``size`` positions are below each count, as (B, size) bool.
 
     Example
@@ -111,19 +74,7 @@ def count_mask(
 
 
 def conv_frames(samples: int, kernels: Sequence[int], strides: Sequence[int]) -> int:
-    """Count the frames that a stack of unpadded convolutions makes.
-
-    Arguments
-    ---------
-    samples : int
-        Length of the clip in samples.
-    kernels, strides : sequence of int
-        Sizes of the convolutions, first to last.
-
-    Returns
-    -------
-    int
-        Number of frames, 0 where the clip is shorter than the receptive field.
+    """Count the frames that a stack of unpadded convolutions makes of a clip.
 
     Example
     -------

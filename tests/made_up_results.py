@@ -14,47 +14,43 @@ import numpy as np
 
 GOLDEN = Path(__file__).parent / "assets" / "results.md"
 LABELS = ["neu", "hap", "ang", "sad"]
+
+
+def tagged(tag: str, **value: Any) -> dict[str, Any]:
+    """A tagged mapping, as a record's settings hold it."""
+    return {"tag": tag, "value": value}
+
+
 SETTINGS = {
-    "corpus": {
-        "tag": "!apply:iemocap_prepare.read_iemocap",
-        "value": {"data_folder": "!ref <data_folder>"},
-    },
+    "corpus": tagged("!name:iemocap_prepare.read_iemocap"),
     "labels": LABELS,
     "seed": 1,
-    "upstream": {
-        "tag": "!new:sercorr.lobes.Upstream",
-        "value": {"source": "!ref <upstream_source>"},
-    },
+    "upstream": tagged("!new:sercorr.lobes.Upstream", source="!ref <upstream_source>"),
     "pooling": "attentive_corr",
     "n_heads": 16,
     "projection_size": 256,
     "channel_dropout": 0.25,
     "label_smoothing": 0.25,
-    "number_of_epochs": 30,
     "lr": 0.0001,
     "max_grad_norm": 1.0,
-    "pooling_layer": {
-        "tag": "!apply:sercorr.lobes.make_pooling",
-        "value": {
-            "name": "!ref <pooling>",
-            "input_size": "!ref <projection_size>",
-            "n_heads": "!ref <n_heads>",
-        },
-    },
-    "head": {
-        "tag": "!new:sercorr.lobes.EmotionHead",
-        "value": {
-            "num_layers": "!ref <upstream.num_layers>",
-            "pooling": "!ref <pooling_layer>",
-            "channel_dropout": "!ref <channel_dropout>",
-        },
-    },
+    "pooling_layer": tagged(
+        "!apply:sercorr.lobes.make_pooling",
+        name="!ref <pooling>",
+        input_size="!ref <projection_size>",
+        n_heads="!ref <n_heads>",
+    ),
+    "head": tagged(
+        "!new:sercorr.lobes.EmotionHead",
+        num_layers="!ref <upstream.num_layers>",
+        pooling="!ref <pooling_layer>",
+        channel_dropout="!ref <channel_dropout>",
+    ),
     "modules": {"head": "!ref <head>"},
-    "loss": {
-        "tag": "!name:torch.nn.functional.cross_entropy",
-        "value": {"label_smoothing": "!ref <label_smoothing>"},
-    },
-    "opt_class": {"tag": "!name:torch.optim.Adam", "value": {"lr": "!ref <lr>"}},
+    "loss": tagged(
+        "!name:torch.nn.functional.cross_entropy",
+        label_smoothing="!ref <label_smoothing>",
+    ),
+    "opt_class": tagged("!name:torch.optim.Adam", lr="!ref <lr>"),
     "lr_annealing": None,
     "brain_class": "!name:sercorr.training.EmotionBrain",
 }
@@ -63,15 +59,12 @@ SETTINGS = {
 def make_predictions(fold: int, seed: int = 0) -> tuple[list[str], list[str], Any]:
     """Ids, truth and probabilities of a fold; fold 4 has no sad utterance."""
     generator = np.random.default_rng(fold + 100 * seed)
-    truth = [
-        LABELS[index] for index in generator.integers(0, 3 if fold == 4 else 4, 40)
-    ]
+    classes = LABELS[:3] if fold == 4 else LABELS
+    truth = [classes[index] for index in generator.integers(0, len(classes), 40)]
     scores = generator.normal(size=(40, 4))
     scores += 1.5 * (np.array(truth)[:, None] == np.array(LABELS))
     probabilities = np.exp(scores) / np.exp(scores).sum(axis=1, keepdims=True)
-    ids = [
-        f"Ses0{fold}F_impro{number:02d}_F000" for number in generator.permutation(40)
-    ]
+    ids = [f"Ses0{fold}F_impro{n:02d}_F000" for n in generator.permutation(40)]
     return ids, truth, probabilities
 
 
@@ -105,7 +98,8 @@ def make_run_json(fold: int, n_folds: int = 5, **settings: Any) -> dict[str, Any
         "labels": LABELS,
         "fold": fold,
         "n_folds": n_folds,
-        "tested": {"epoch": 3, "valid_wa": 55.0 + fold},
+        "number_of_epochs": 30,
+        "tested": {"epoch": 3, "valid_wa": 55.0 + fold, "epochs": 30},
     }
 
 
@@ -128,11 +122,16 @@ def make_run(
             (path / f"{name}.json").write_text(json.dumps(content))
 
 
+def snapshot(folder: Path) -> dict[Path, bytes]:
+    """All files below a folder, with their bytes."""
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).parents[1]))
-    from sercorr.reporting.report import write_results
+    from sercorr.reporting.report import report_folder
 
     with tempfile.TemporaryDirectory() as name:
         make_run(Path(name))
-        write_results(name)
+        report_folder(name)
         GOLDEN.write_bytes((Path(name) / "results.md").read_bytes())

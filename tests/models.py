@@ -8,21 +8,15 @@ from pathlib import Path
 
 import torch
 from transformers import (
+    AutoConfig,
     AutoModel,
-    HubertConfig,
-    PretrainedConfig,
     PreTrainedModel,
-    Wav2Vec2Config,
-    WavLMConfig,
+    Wav2Vec2FeatureExtractor,
 )
 from transformers.utils import logging
 
-from sercorr.files import write_json
-
 FAMILIES = ("wav2vec2", "hubert", "wavlm")
 NORMS = ("group", "layer")
-
-CONFIGS = {"wav2vec2": Wav2Vec2Config, "hubert": HubertConfig, "wavlm": WavLMConfig}
 
 SHAPES = {
     "tiny": {
@@ -42,26 +36,14 @@ SHAPES = {
         "intermediate_size": 4096,
     },
 }
-
-
-def make_config(
-    family: str, norm: str, shape: str = "tiny", **changes
-) -> PretrainedConfig:
-    """Configure a model whose every source of randomness in training is on."""
-    settings = {
-        "feat_extract_norm": norm,
-        "do_stable_layer_norm": norm == "layer",
-        "conv_bias": norm == "layer",
-        "hidden_dropout": 0.2,
-        "attention_dropout": 0.2,
-        "feat_proj_dropout": 0.2,
-        "layerdrop": 0.5,
-        "mask_time_prob": 0.5,
-        "mask_time_length": 2,
-        **SHAPES[shape],
-        **changes,
-    }
-    return CONFIGS[family](**settings)
+_DRAWS = {  # every source of randomness in training is on
+    "hidden_dropout": 0.2,
+    "attention_dropout": 0.2,
+    "feat_proj_dropout": 0.2,
+    "layerdrop": 0.5,
+    "mask_time_prob": 0.5,
+    "mask_time_length": 2,
+}
 
 
 def build_model(
@@ -74,25 +56,16 @@ def build_model(
     **changes,
 ) -> Path:
     """Save a random model to ``folder``; ``changes`` go into its configuration."""
+    layered = norm == "layer"
+    norms = {"do_stable_layer_norm": layered, "conv_bias": layered}
+    settings = {"feat_extract_norm": norm, **norms, **_DRAWS, **SHAPES[shape]}
     torch.manual_seed(seed)
-    model = AutoModel.from_config(make_config(family, norm, shape, **changes))
+    model = AutoModel.from_config(AutoConfig.for_model(family, **settings | changes))
     if shape == "tiny":
         _widen(model)
-    bars = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()
     model.save_pretrained(folder)
-    if bars:
-        logging.enable_progress_bar()
-    write_json(
-        folder / "preprocessor_config.json",
-        {
-            "do_normalize": do_normalize,
-            "feature_extractor_type": "Wav2Vec2FeatureExtractor",
-            "feature_size": 1,
-            "padding_value": 0.0,
-            "sampling_rate": 16000,
-        },
-    )
+    Wav2Vec2FeatureExtractor(do_normalize=do_normalize).save_pretrained(folder)
     return folder
 
 

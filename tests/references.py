@@ -7,34 +7,25 @@ import numpy as np
 EPSILON = 1e-8
 
 
-def mean(frames: np.ndarray) -> np.ndarray:
-    """Equation (2)."""
-    total = np.zeros(frames.shape[1])
-    for frame in frames:
-        total = total + frame
-    return total / len(frames)
-
-
-def mean_std(frames: np.ndarray) -> np.ndarray:
-    """Equation (3): the deviation divides by T."""
-    centre = mean(frames)
-    total = np.zeros(frames.shape[1])
-    for frame in frames:
-        total = total + (frame - centre) ** 2
-    return np.concatenate([centre, np.sqrt(total / len(frames))])
-
-
-def weighted_mean(frames: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """The mean of equation (6)."""
+def mean(frames: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
+    """The mean of equation (6), and of (2) with weights 1/T."""
+    if weights is None:
+        weights = np.full(len(frames), 1 / len(frames))
     total = np.zeros(frames.shape[1])
     for weight, frame in zip(weights, frames, strict=True):
         total = total + weight * frame
     return total
 
 
+def mean_std(frames: np.ndarray) -> np.ndarray:
+    """Equation (3): the deviation divides by T."""
+    centre = mean(frames)
+    return np.concatenate([centre, np.sqrt(mean((frames - centre) ** 2))])
+
+
 def covariance(frames: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """The covariance of equation (6), and of (4) with weights 1/T."""
-    centre = weighted_mean(frames, weights)
+    centre = mean(frames, weights)
     total = np.zeros((frames.shape[1], frames.shape[1]))
     for weight, frame in zip(weights, frames, strict=True):
         total = total + weight * np.outer(frame - centre, frame - centre)
@@ -53,15 +44,9 @@ def correlation(frames: np.ndarray, weights: np.ndarray) -> np.ndarray:
 
 
 def attention(
-    frames: np.ndarray,
-    projection: np.ndarray,
-    queries: np.ndarray,
-    biases: np.ndarray,
+    frames: np.ndarray, projection: np.ndarray, queries: np.ndarray, biases: np.ndarray
 ) -> np.ndarray:
-    """Equations (7) and (8), in the paper's equivalent form.
-
-    A softmax over all H x T dot products, summed over the heads.
-    """
+    """Equations (7) and (8) as one softmax over all H x T products, summed over H."""
     scores = np.zeros((len(queries), len(frames)))
     for t, frame in enumerate(frames):
         hidden = np.maximum(projection @ frame, 0.0)

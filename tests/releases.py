@@ -56,29 +56,12 @@ def make_release(
     """Make a small release that a classifier can learn.
 
     Each session has two voices (one low, one high) in two dialogs, both voices and all
-    four classes as evenly as the number of turns allows.
-
-    Arguments
-    ---------
-    folder : pathlib.Path
-        Made if missing; Session1 to Session5 go into it.
-    turns_per_session : int
-        Turns in the four classes. With ``odd``, two more are in none of them.
-    seconds : tuple of float
-        Shortest and longest clip.
-    seed : int
-        Decides durations and sounds; the names do not depend on it.
-    odd : bool
-        With the release's oddities: irregular names (``Ses03M_impro05a``,
-        ``Ses05M_script01_1b``, ``Ses01F_script02_2_MXX0``), ``xxx`` and ``fru`` turns,
-        raters' files in sub-folders, macOS's ``._*`` files, self-reports, several
-        categories to a line, Windows line ends (session 2) and Latin-1 comments
-        (session 4).
-
-    Returns
-    -------
-    pathlib.Path
-        ``folder``.
+    four classes as evenly as the number of turns allows; ``seed`` decides durations and
+    sounds, not the names. ``odd`` adds what real releases have: irregular names
+    (``Ses03M_impro05a``, ``Ses05M_script01_1b``, ``Ses01F_script02_2_MXX0``), ``xxx``
+    and ``fru`` turns, raters' files in sub-folders, macOS's ``._*`` files,
+    self-reports, several categories to a line, Windows line ends (session 2) and
+    Latin-1 comments (session 4).
     """
     rng = np.random.default_rng(seed)
     for session in SESSIONS:
@@ -144,25 +127,10 @@ def make_full_release(folder: Path) -> Path:
 def make_sound(
     code: str, high: bool, session: int, length: int, rng: np.random.Generator
 ) -> np.ndarray:
-    """Make ``length`` samples of a buzz whose pitch, shape and loudness tell the class.
+    """Make (length,) samples of a buzz whose pitch, shape and loudness tell the class.
 
-    Arguments
-    ---------
-    code : str
-        A code; those outside the four classes sound neutral.
-    high : bool
-        The higher of a session's two voices.
-    session : int
-        Moves the voices' pitch a little.
-    length : int
-        In samples at 16 kHz.
-    rng : numpy.random.Generator
-        Decides phases, noise and small variations.
-
-    Returns
-    -------
-    numpy.ndarray
-        (length,), float64, within (-1, 1).
+    ``high`` is the higher of a session's two voices; ``rng`` decides phases, noise and
+    small variations.
     """
     name = {"exc": "hap", "xxx": "neu", "fru": "neu"}.get(code, code)
     pitch, glide, wobble, fall, loudness, noise = SOUNDS[name]
@@ -230,11 +198,6 @@ def contents(folder: Path) -> dict[str, bytes]:
     }
 
 
-def manifest_bytes(folder: Path) -> dict[str, bytes]:
-    """Return the bytes of all manifests, without the record."""
-    return {name: b for name, b in contents(folder).items() if name.startswith("fold_")}
-
-
 def _dialogs(session: int, odd: bool) -> tuple[str, str]:
     names = {
         1: ("Ses01F_impro01", "Ses01F_script02_2"),
@@ -271,19 +234,8 @@ def _label_folder(folder: Path, session: int) -> Path:
 def make_ravdess(folder: Path, frames: int = 2400, more: bool = True) -> Path:
     """Make the 1,440 speech recordings of RAVDESS, 60 for each of 24 actors.
 
-    Arguments
-    ---------
-    folder : pathlib.Path
-        Made if missing; Actor_01 to Actor_24 go into it.
-    frames : int
-        Length of each clip, in samples at 48 kHz; each emotion has a sound of its own.
-    more : bool
-        Also with what other archives add: actor 1's songs and videos, macOS's files.
-
-    Returns
-    -------
-    pathlib.Path
-        ``folder``.
+    ``frames`` are samples at 48 kHz; each emotion has a sound of its own. ``more`` adds
+    what other archives hold: a song, a video, macOS's files.
     """
     folder.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(0)

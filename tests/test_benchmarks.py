@@ -6,13 +6,24 @@ from pathlib import Path
 
 import pytest
 import torch
-from runs import quick_training
+from safetensors.torch import load_file
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoModel
 
-from benchmarks import arithmetic, corpus, extraction, growth, head, suite
-from benchmarks.common import QUICK, Bench, Times, clip_samples
-from sercorr.lobes.upstream import load_upstream
+from benchmarks import (
+    arithmetic,
+    corpus,
+    extraction,
+    growth,
+    head,
+    memory,
+    pieces,
+    suite,
+)
+from benchmarks.common import QUICK, Bench, Times, clip_samples, in_new_process
+from sercorr.fast import layer_mix as fast_layer_mix
+from sercorr.fast import packed_linear, wavlm_attention
+from sercorr.lobes import load_upstream
 
 NUMBERS = {
     "extraction": ("seconds", "audio_seconds_per_second", "gflop_per_audio_second"),
@@ -21,6 +32,7 @@ NUMBERS = {
     "grid": ("seconds", "ratios"),
     "memory": ("peak_megabytes", "ratios"),
     "growth": ("seconds", "ratios"),
+    "pieces": ("seconds", "peak_megabytes"),
 }
 
 
@@ -39,8 +51,7 @@ def numbers(value) -> list[float]:
 
 
 def test_all_benchmarks_write_positive_numbers(tmp_path):
-    with quick_training():
-        suite.run(list(suite.BENCHMARKS), tmp_path, quick=True)
+    suite.run(list(suite.BENCHMARKS), tmp_path, quick=True)
     files = {path.stem: json.loads(path.read_text()) for path in tmp_path.iterdir()}
     assert files.keys() == NUMBERS.keys()
     for name, keys in NUMBERS.items():
@@ -52,7 +63,13 @@ def test_all_benchmarks_write_positive_numbers(tmp_path):
     assert max(files["head"]["differences"].values()) < 1e-5
     assert set(files["grid"]["seconds"]) >= {"fp32 on cpu, 1 heads"}
     # a memory-mapped stream, an interpreter and torch: more than 100 MB, under 3 GB
-    assert all(100 < n < 3000 for n in files["memory"]["peak_megabytes"].values())
+    for name in ("memory", "pieces"):
+        peaks = files[name]["peak_megabytes"].values()
+        assert all(100 < megabytes < 3000 for megabytes in peaks)
+    for name, gain in files["pieces"]["gain_percent"].items():
+        waited = files["pieces"]["seconds"]
+        usual = waited[f"{name.partition(' without')[0]} without nothing"]
+        assert gain == pytest.approx(100 * (waited[name] / usual - 1))
 
 
 def test_counted_operations_are_those_of_the_model(tiny_models):
@@ -70,49 +87,104 @@ def test_counted_operations_are_those_of_an_update(bench):
     clips = corpus.random_clips([64_000] * 3, 5, 96)
     own = head.make_head(bench, "attentive_corr", 5, 96)
     with FlopCounterMode(display=False) as counter:
-        head.train(own, torch.arange(3), own.classify_clips(clips))
+        head.train(own, torch.arange(3), own(clips))
     frames = [clip.shape[1] for clip in clips]
     counted = arithmetic.update_operations(frames, 5, 96, QUICK.projection_size)
     # means and classifier are not in ours
     assert sum(counted.values()) == pytest.approx(counter.get_total_flops(), rel=0.05)
 
 
-def test_groups_and_plain_transformers_give_the_same_layers(bench):
+def test_all_ways_of_extracting_give_the_same_layers(bench):
     made = corpus.make_corpus(
         bench.folder / "same", clip_samples(5, 0.6), bench.model(), held_out=0
     )
     plain = extraction.plain_transformers(made)()
-    groups = extraction.in_groups(made, load_upstream(str(made.model)))()
-    entries = extraction.to_entries(made, load_upstream(str(made.model)), "fp32")()
-    for name, wanted in zip(made.wavs, plain, strict=True):
-        torch.testing.assert_close(groups[name], wanted, rtol=1e-4, atol=1e-4)
+    alone = extraction.model_alone(made, load_upstream(made.model))()
+    entries = extraction.to_entries(made, load_upstream(made.model))()
+    for name, wanted in plain.items():
+        torch.testing.assert_close(alone[name], wanted, rtol=1e-4, atol=1e-4)
         stored = entries.read(name).float()
         torch.testing.assert_close(stored, wanted, rtol=1e-2, atol=1e-2)
 
 
-def test_streamed_and_preloaded_updates_are_the_same_training(bench):
+def test_updates_are_those_of_train_py(bench):
     made = corpus.make_corpus(
         bench.folder / "training", clip_samples(8, 0.6), bench.model()
     )
     corpus.fill_cache(made)
-    heads = {}
-    with quick_training():
-        for preload in (True, False):
-            output = bench.folder / f"training-{preload}"
-            trainer = corpus.Trainer(
-                made.settings(output, preload=preload, batch_size=4, projection_size=8)
-            )
-            assert trainer.features.preloaded is preload
-            before = trainer.brain.raw_modules["head"].projection.weight.clone()
-            made.evict()
-            for _ in range(3):
-                trainer.update()
-            trainer.close()
-            state = trainer.brain.raw_modules["head"].state_dict()
-            assert not torch.equal(before, state["projection.weight"])
-            heads[preload] = state
-    for name, value in heads[True].items():
-        assert torch.equal(value, heads[False][name]), name
+    small = {"batch_size": 4, "projection_size": 8, "seed": 3}
+    heads = []
+    for preload in (True, False):
+        trainer = corpus.Trainer(made, bench.folder / "run", preload=preload, **small)
+        assert trainer.features.preloaded is preload
+        made.evict()
+        for _ in range(3):
+            trainer.update()
+        trainer.close()
+        heads.append(trainer.brain.heads[0].module.state_dict())
+    output = bench.folder / "trained"
+    whole = {**small, "updates_per_epoch": 3, "number_of_epochs": 1}
+    in_new_process(memory.train_and_look, made, output, whole)
+    wanted = load_file(output / "fold_1" / "head.safetensors")
+    for state in heads:
+        for name, value in wanted.items():
+            assert torch.equal(state[name], value), name
+
+
+@pytest.mark.parametrize(
+    ("missing", "mix", "memory"),
+    [
+        ("nothing", True, True),
+        ("layer mix", False, True),
+        ("memory settings", True, False),
+        ("everything", False, False),
+    ],
+)
+def test_an_update_is_measured_without_a_piece(
+    bench, monkeypatch, missing, mix, memory
+):
+    calls = set()
+    monkeypatch.setenv("SERCORR_FAST", "1")
+    monkeypatch.setattr(pieces, "keep_freed_memory", lambda: calls.add("memory"))
+    mix_clips = recorded(fast_layer_mix.mix_clips, calls)
+    monkeypatch.setattr(fast_layer_mix, "mix_clips", mix_clips)
+    pieces.update(bench, 2, missing)
+    assert ("memory" in calls) is memory
+    assert ("mix_clips" in calls) is mix
+
+
+@pytest.mark.parametrize(
+    ("missing", "linear", "attention"),
+    [
+        ("nothing", True, True),
+        ("memory settings", True, True),
+        ("packed linear layers", False, True),
+        ("fused attention", True, False),
+        ("everything", False, False),
+    ],
+)
+def test_an_extraction_is_measured_without_a_piece(
+    bench, monkeypatch, missing, linear, attention
+):
+    calls = set()
+    monkeypatch.setenv("SERCORR_FAST", "1")
+    monkeypatch.setattr(pieces, "keep_freed_memory", lambda: None)
+    for owner, name in (
+        (packed_linear.PackedLinear, "forward"),
+        (wavlm_attention, "fused_self_attention"),
+    ):
+        monkeypatch.setattr(owner, name, recorded(getattr(owner, name), calls))
+    pieces.extraction(bench, "wavlm", missing)
+    assert ("forward" in calls) is linear
+    assert ("fused_self_attention" in calls) is attention
+
+
+def recorded(function, calls: set):
+    def call(*arguments, **settings):
+        calls.add(function.__name__)
+        return function(*arguments, **settings)
+
+    return call
 
 
 def test_ratios_are_medians_of_neighbours():

@@ -11,7 +11,7 @@ from releases import make_release
 from runs import SETTINGS_FILE, command_line, history, outcome, quick_training, train
 
 from sercorr.errors import InputError
-from sercorr.training import EmotionBrain
+from sercorr.training import EmotionBrain, heads
 from sercorr.training.grid import run_grid
 from sercorr.training.schedules import Schedule
 
@@ -29,7 +29,7 @@ lr_annealing: !name:torch.optim.lr_scheduler.OneCycleLR
 """
 
 WARMUP_BRAIN = '''
-from sercorr.training import EmotionBrain
+from sercorr.training import EmotionBrain, heads
 
 
 class WarmupBrain(EmotionBrain):
@@ -87,7 +87,8 @@ def grid_of(tmp_path: Path, text: str, line: list[str]) -> Path:
 
 def heads_equal(first: Path, second: Path) -> bool:
     return all(
-        (first / "fold_1" / name).read_bytes() == (second / "fold_1" / name).read_bytes()
+        (first / "fold_1" / name).read_bytes()
+        == (second / "fold_1" / name).read_bytes()
         for name in ("head.safetensors", "predictions.csv", "metrics.json")
     )
 
@@ -114,12 +115,17 @@ def test_a_loss_of_ones_own_is_one_line(release, tmp_path, store):
     ("text", "message"),
     [
         ("loss: !name:torch.nn.functional.cross_entropy {reduction: none}", "one numb"),
-        ("opt_class: !name:torch.optim.SGD {learning_rate: 1}", "opt_class: .*learning"),
+        (
+            "opt_class: !name:torch.optim.SGD {learning_rate: 1}",
+            "opt_class: .*learning",
+        ),
         ("lr_annealing: !name:torch.optim.lr_scheduler.StepLR", "lr_annealing: .*step"),
         ("lr_annealing: !new:collections.Counter", "lr_annealing is a Counter"),
         ("pooling_layer: !new:torch.nn.Identity", "pooling.*input_size"),
         ("labels: [neu, hap, ang, sad, fru]", "fru"),
-        ("head: !new:torch.nn.Flatten", "head"),
+        ("head: !new:torch.nn.Flatten", "head: it fails|head: for 2 clips"),
+        ("modules: {head: !new:torch.nn.Linear [2, 4]}", "recoverables lack head"),
+        ("modules: {}", "the key 'head' is missing"),
     ],
 )
 def test_parts_that_do_not_work_are_refused_before_anything_is_written(
@@ -138,23 +144,12 @@ def test_newbob_gets_an_error_rate_and_halves_when_it_does_not_fall(
     release, tmp_path, store, monkeypatch
 ):
     scores = iter([50.0, 60.0, 40.0, 40.0])
-    original = EmotionBrain.on_stage_end
-
-    def scripted(brain, stage, loss, epoch=None):
-        if stage.name == "VALID":
-            import sercorr.training.heads as heads
-
-            real = heads.classification_metrics
-            with monkeypatch.context() as patch:
-                patch.setattr(
-                    heads,
-                    "classification_metrics",
-                    lambda *given: {**real(*given), "wa": next(scores)},
-                )
-                return original(brain, stage, loss, epoch)
-        return original(brain, stage, loss, epoch)
-
-    monkeypatch.setattr(EmotionBrain, "on_stage_end", scripted)
+    real = heads.classification_metrics
+    monkeypatch.setattr(
+        heads,
+        "classification_metrics",
+        lambda *given: {**real(*given), "wa": next(scores)},
+    )
     file = settings_file(tmp_path, NEWBOB)
     train(release, tmp_path / "out", file=file, number_of_epochs=4, **store)
     rates = [record["lr"] for record in history(tmp_path / "out/fold_1")]

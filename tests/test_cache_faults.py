@@ -177,7 +177,7 @@ def test_a_disk_for_reading_only(corpus, tmp_path, caplog):
         for _ in range(2):
             (clip,) = read_batches(features, {"clip00": wavs["clip00"]})["clip00"]
             assert clip.equal(good)
-            assert not clip.is_inference()  # a head can be trained on it
+            assert not clip.is_inference()  # or no head could be trained on it
         (record,) = caplog.records
         assert f"{path}: corrupt" in record.getMessage()
         assert "nothing can be written there; computed in" in record.getMessage()

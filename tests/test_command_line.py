@@ -46,6 +46,8 @@ def test_train_and_evaluate(release, tmp_path):
     assert history(tmp_path / "fold_2")[-1]["train_loss"] < 0.25
     shown = f"WA {metrics['wa']:.2f} %"
     assert shown in done.stdout
+    plots = {path.name for path in (tmp_path / "fold_2/plots").iterdir()}
+    assert plots == {"confusion.png", "layer_weights.png", "training_curves.png"}
     assert "error" not in done.stderr
     before = outcome(tmp_path, 2)
     (tmp_path / "fold_2" / "metrics.json").unlink()

@@ -1,6 +1,5 @@
 """The synthetic corpus: repeatable, IEMOCAP's layout, emotions that can be heard."""
 
-import hashlib
 import re
 import sys
 from pathlib import Path
@@ -13,6 +12,7 @@ import soundfile
 from demo_script import SPEAKERS, write_script
 from espeak_voice import EspeakSynthesiser, Utterance
 from iemocap_prepare import prepare_iemocap
+from releases import contents
 
 from sercorr.errors import InputError
 from sercorr.files import read_json
@@ -42,10 +42,13 @@ def labels(corpus: Path) -> dict[str, tuple[float, float, str]]:
     """Start, end and code of every turn, in the files' order."""
     found = {}
     for path in sorted(corpus.glob("Session*/dialog/EmoEvaluation/*.txt")):
+        before = 0.0
         for block in BLOCK.finditer(path.read_text()):
             start, end, name, code = block.groups()
             assert name not in found
-            found[name] = (float(start), float(end), code)
+            assert float(start) > before  # turns do not overlap
+            before = float(end)
+            found[name] = (float(start), before, code)
     return found
 
 
@@ -53,25 +56,16 @@ def wavs(corpus: Path) -> dict[str, Path]:
     return {p.stem: p for p in corpus.glob("Session*/sentences/wav/*/*.wav")}
 
 
-def digests(folder: Path) -> dict[str, str]:
-    return {
-        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in folder.rglob("*")
-        if path.is_file()
-    }
-
-
 def test_same_seed_gives_the_same_bytes(corpus, tmp_path):
     demo.make_demo_corpus(tmp_path / "again", TURNS, SEED, progress=False)
-    assert digests(tmp_path / "again") == digests(corpus)
+    assert contents(tmp_path / "again") == contents(corpus)
 
 
 def test_seeds_and_sessions_differ():
-    def spoken(session, seed):
-        return [turn.utterance for turn in write_script(session, 50, seed)]
-
-    assert spoken(1, 1) == spoken(1, 1)
-    assert spoken(1, 1) != spoken(1, 2)
+    first, again, other = (
+        [turn.utterance for turn in write_script(1, 50, seed)] for seed in (1, 1, 2)
+    )
+    assert first == again != other
     voices = [speaker.voice for pair in SPEAKERS for speaker in pair]
     assert len(set(voices)) == 10
 
@@ -93,14 +87,6 @@ def test_layout(corpus, script):
         female, male = SPEAKERS[int(session) - 1]
         voice = female.voice if sex == "F" else male.voice
         assert script[name].utterance.voice == voice
-
-
-def test_turns_of_a_dialog_do_not_overlap(corpus):
-    for path in corpus.glob("Session*/dialog/EmoEvaluation/*.txt"):
-        end = 0.0
-        for block in BLOCK.finditer(path.read_text()):
-            assert float(block[1]) > end
-            end = float(block[2])
 
 
 def test_every_speaker_acts_every_emotion_about_as_often():
@@ -207,33 +193,26 @@ def test_a_complete_corpus_is_left_alone(corpus):
     assert {path: path.stat().st_mtime_ns for path in corpus.rglob("*")} == before
 
 
-def test_other_settings_are_refused(corpus):
-    with pytest.raises(InputError, match="other settings.*remove the folder"):
-        demo.make_demo_corpus(corpus, TURNS, SEED + 1, progress=False)
-
-
-def test_a_lost_clip_is_noticed(tmp_path):
-    wav = tmp_path / "Session1/sentences/wav/Ses01F_impro01/Ses01F_impro01_F000.wav"
+def test_what_is_refused(corpus, tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("mine")
+    cut = tmp_path / "cut"
+    wav = cut / "Session1/sentences/wav/Ses01F_impro01/Ses01F_impro01_F000.wav"
     wav.parent.mkdir(parents=True)
     wav.touch()
     settings = {"version": demo.VERSION, "turns": TURNS, "seed": SEED, "clips": 120}
-    demo.write_json(tmp_path / demo.MARKER, settings)
-    with pytest.raises(InputError, match="holds 1 clips of 120; remove the folder"):
-        demo.make_demo_corpus(tmp_path, TURNS, SEED, progress=False)
-
-
-def test_foreign_files_are_left_alone(tmp_path):
-    (tmp_path / "thesis.txt").write_text("mine")
-    with pytest.raises(InputError, match="something other than a demo corpus"):
-        demo.make_demo_corpus(tmp_path, TURNS, SEED, progress=False)
-    with pytest.raises(InputError, match="is a file, not a folder"):
-        demo.make_demo_corpus(tmp_path / "thesis.txt", TURNS, SEED, progress=False)
-    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
-
-
-def test_too_few_turns(tmp_path):
-    with pytest.raises(InputError, match="turns is 3; it must be at least 16"):
-        demo.make_demo_corpus(tmp_path / "corpus", 3, progress=False)
+    demo.write_json(cut / demo.MARKER, settings)
+    for folder, turns, seed, message in (
+        (corpus, TURNS, SEED + 1, "other settings.*remove the folder"),
+        (cut, TURNS, SEED, "holds 1 clips of 120; remove the folder"),
+        (tmp_path / "mine", TURNS, SEED, "something other than a demo corpus"),
+        (tmp_path / "mine" / "thesis.txt", TURNS, SEED, "is a file, not a folder"),
+        (tmp_path / "new", 3, SEED, "turns is 3; it must be at least 16"),
+    ):
+        with pytest.raises(InputError, match=message):
+            demo.make_demo_corpus(folder, turns, seed, progress=False)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["cut", "mine"]
+    assert contents(tmp_path / "mine") == {"thesis.txt": b"mine"}
 
 
 def test_an_interruption_leaves_nothing(tmp_path, monkeypatch):

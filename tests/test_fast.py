@@ -30,11 +30,6 @@ def switched_on(monkeypatch):
 
 
 @pytest.fixture
-def generator() -> torch.Generator:
-    return torch.Generator().manual_seed(7)
-
-
-@pytest.fixture
 def model() -> nn.Sequential:
     torch.manual_seed(0)
     return nn.Sequential(nn.Linear(96, 200), nn.ReLU(), nn.Linear(200, 7, bias=False))
@@ -47,25 +42,21 @@ def packed(model) -> nn.Sequential:
     return packed
 
 
-@pytest.mark.parametrize(
-    ("value", "on"), [(None, True), ("1", True), ("", True), ("0", False)]
-)
-def test_the_switch(monkeypatch, value, on):
-    if value is None:
-        monkeypatch.delenv("SERCORR_FAST", raising=False)
-    else:
+def test_the_switch(monkeypatch):
+    for value, on in (("1", True), ("", True), ("0", False)):
         monkeypatch.setenv("SERCORR_FAST", value)
-    assert fast.enabled() is on
-
-
-def forbidden(*_arguments, **_settings):
-    raise AssertionError("a faster piece was used although SERCORR_FAST is 0")
+        assert fast.enabled() is on
+    monkeypatch.delenv("SERCORR_FAST")
+    assert fast.enabled()
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_nothing_faster_computes_when_it_is_switched_off(
     tiny_models, monkeypatch, family
 ):
+    def forbidden(*_arguments, **_settings):
+        raise AssertionError("a faster piece was used although SERCORR_FAST is 0")
+
     monkeypatch.setenv("SERCORR_FAST", "0")
     monkeypatch.setattr(layer_mix, "mix_clips", forbidden)
     monkeypatch.setattr(PackedLinear, "forward", forbidden)
@@ -94,43 +85,25 @@ def test_upstreams_with_faster_pieces_equal_plain_ones(
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
 @pytest.mark.parametrize("chunk", [4 * 3 * 10, 2**19])  # 10 frames at a time, or all
-def test_layer_mix_equals_the_plain_one(generator, dtype, chunk, monkeypatch):
+def test_layer_mix_equals_the_plain_one(dtype, chunk, monkeypatch):
     monkeypatch.setitem(layer_mix._CHUNK, "cpu", chunk)
-    clips = [
-        torch.randn(4, size, 3, generator=generator).to(dtype) for size in (25, 1, 10)
-    ]
-    gammas = torch.rand(2, 4, generator=generator)
-    slopes = torch.randn(2, 36, 3, generator=generator)
-    results = []
-    for own, kind in ((gammas, torch.float32), (gammas.double(), torch.float64)):
-        own = own.clone().requires_grad_()  # noqa: PLW2901
-        leaves = [clip.clone().requires_grad_() for clip in clips]
-        if kind == torch.float32:
-            mixed = torch.stack(layer_mix.mix_clips(leaves, own))
-        else:
-            mixed = torch.stack(
-                [
-                    torch.cat([functional.mix_layers(clip, row) for clip in leaves])
-                    for row in own
-                ]
-            )
-        assert mixed.dtype == kind
-        mixed.backward(slopes.to(kind))
-        results.append([mixed, own.grad, *(leaf.grad for leaf in leaves)])
-    for got, wanted in zip(*results, strict=True):
-        tolerance = 1e-5 if got.dtype == torch.float32 else torch.finfo(dtype).eps
-        torch.testing.assert_close(
-            got.double(), wanted.double(), rtol=tolerance, atol=tolerance
-        )
-
-
-def test_layer_mix_of_padded_clips_reads_no_padding(generator):
-    padded = torch.full((4, 30, 3), float("nan"))
-    padded[:, :9] = torch.randn(4, 9, 3, generator=generator)
-    gammas = torch.rand(1, 4, generator=generator)
-    (found,) = layer_mix.mix_clips([padded[:, :9]], gammas)
-    wanted = functional.mix_layers(padded[:, :9], gammas[0])
-    torch.testing.assert_close(found, wanted)
+    generator = torch.Generator().manual_seed(7)
+    padded = torch.full((4, 30, 3), float("nan"), dtype=dtype)  # may not be read
+    padded[:, :25] = torch.randn(4, 25, 3, generator=generator)
+    others = [torch.randn(4, size, 3, generator=generator).to(dtype) for size in (1, 9)]
+    clips = [padded[:, :25], *others]
+    gammas = torch.rand(2, 4, generator=generator).requires_grad_()
+    slopes = torch.randn(2, 35, 3, generator=generator)
+    mixed = torch.stack(layer_mix.mix_clips(clips, gammas))
+    assert mixed.dtype == torch.float32
+    mixed.backward(slopes)
+    doubles = gammas.detach().double().requires_grad_()
+    everything = torch.cat(clips, dim=1)
+    wanted = torch.stack([functional.mix_layers(everything, row) for row in doubles])
+    wanted.backward(slopes.double())
+    close = {"rtol": 1e-5, "atol": 1e-5, "check_dtype": False}
+    torch.testing.assert_close(mixed, wanted, **close)
+    torch.testing.assert_close(gammas.grad, doubles.grad, **close)
 
 
 def expected(model: nn.Module, frames: torch.Tensor) -> torch.Tensor:
@@ -164,38 +137,29 @@ def test_without_torchs_private_operators_nothing_is_packed(model, monkeypatch):
 
 
 @needs_onednn
-@torch.no_grad()
-def test_packed_linear_in_other_types(model, packed):
+def test_packed_linear_in_other_types_and_with_gradients(model, packed):
     assert packed.state_dict().keys() == model.state_dict().keys()
     frames = torch.randn(3, 96)
-    packed.to(torch.bfloat16)
-    half = packed(frames.bfloat16())
-    assert half.dtype == torch.bfloat16
-    torch.testing.assert_close(
-        half.float(), expected(model, frames), rtol=0.1, atol=0.05
-    )
-    packed.to(torch.float32).load_state_dict(model.state_dict())
-    for layer in (packed[0], packed[2]):
-        layer.pack()
-    torch.testing.assert_close(packed(frames), expected(model, frames))
-
-
-def test_packed_linear_gives_gradients_when_asked_for(model, packed):
-    frames = torch.randn(3, 96)
+    with torch.no_grad():
+        half = packed.to(torch.bfloat16)(frames.bfloat16())
+        assert half.dtype == torch.bfloat16
+        wanted = expected(model, frames)
+        torch.testing.assert_close(half.float(), wanted, rtol=0.1, atol=0.05)
+        packed.to(torch.float32).load_state_dict(model.state_dict())
+        packed[0].pack(), packed[2].pack()
+        torch.testing.assert_close(packed(frames), wanted)
     model(frames).sum().backward()
     packed(frames).sum().backward()
     torch.testing.assert_close(packed[0].weight.grad, model[0].weight.grad)
 
 
 @needs_onednn
-@pytest.mark.parametrize(
-    "clone", [copy.deepcopy, lambda model: pickle.loads(pickle.dumps(model))]
-)
 @torch.no_grad()
-def test_copies_are_packed_too(packed, clone):
-    twin, frames = clone(packed), torch.randn(3, 96)
-    assert twin[0]._packed is not None
-    assert torch.equal(twin(frames), packed(frames))
+def test_copies_are_packed_too(packed):
+    frames = torch.randn(3, 96)
+    for twin in (copy.deepcopy(packed), pickle.loads(pickle.dumps(packed))):
+        assert twin[0]._packed is not None
+        assert torch.equal(twin(frames), packed(frames))
 
 
 FAULTS = """
@@ -227,8 +191,5 @@ def test_a_large_tensor_takes_the_memory_of_the_last_one():
 
 
 def test_memory_without_glibc(monkeypatch):
-    def no_library(_name):
-        raise OSError
-
-    monkeypatch.setattr(ctypes, "CDLL", no_library)
+    monkeypatch.setattr(ctypes, "CDLL", lambda _name: object())
     assert keep_freed_memory() is False

@@ -148,6 +148,8 @@ def test_a_folder_of_another_run_is_refused_before_any_training(
     line = command_line(release, tmp_path, **SHORT)
     assert run_folds(SCRIPT, [*line, "--folds", "2"]) == 0
     commands.clear()
-    with pytest.raises(InputError, match=r"fold_2 holds another run .*lr: 0\.0001 there"):
+    with pytest.raises(
+        InputError, match=r"fold_2 holds another run .*lr: 0\.0001 there"
+    ):
         run_folds(SCRIPT, [*line, "--lr", "0.5"])
     assert commands == []

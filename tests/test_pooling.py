@@ -8,15 +8,14 @@ import torch
 from sercorr.errors import InputError
 from sercorr.lobes import (
     POOLINGS,
-    AttentiveCorrelationPooling,
     CorrelationPooling,
     MeanPooling,
-    MeanStdPooling,
     make_pooling,
 )
 
 SIZE = 6
 FRAMES = (40, 17, 1, 39)
+EACH = pytest.mark.parametrize("name", POOLINGS)
 
 
 @pytest.fixture
@@ -36,89 +35,67 @@ def make(name: str) -> torch.nn.Module:
     return pooling
 
 
-def expected_row(pooling: torch.nn.Module, frames: np.ndarray) -> np.ndarray:
-    if type(pooling) is MeanPooling:
+def expected_row(name: str, pooling: torch.nn.Module, frames: np.ndarray) -> np.ndarray:
+    if name == "mean":
         return references.mean(frames)
-    if type(pooling) is MeanStdPooling:
+    if name == "mean_std":
         return references.mean_std(frames)
-    if type(pooling) is CorrelationPooling:
-        return references.correlation(frames, np.full(len(frames), 1 / len(frames)))
-    attention = pooling.attention
-    weights = references.attention(
-        frames,
-        attention.projection.weight.detach().double().numpy(),
-        attention.queries.weight.detach().double().numpy(),
-        attention.queries.bias.detach().double().numpy(),
-    )
+    weights = np.full(len(frames), 1 / len(frames))
+    if name == "attentive_corr":  # W_att, the queries and their biases, in this order
+        parameters = dict(pooling.attention.named_parameters())
+        names = ["projection.weight", "queries.weight", "queries.bias"]
+        assert list(parameters) == names
+        values = [p.detach().double().numpy() for p in parameters.values()]
+        weights = references.attention(frames, *values)
     return references.correlation(frames, weights)
 
 
-@pytest.mark.parametrize("name", POOLINGS)
+@EACH
 def test_numbers_of_every_item(name, batch):
     frames, lengths = batch
     pooling = make(name)
     found = pooling(frames, lengths).detach()
     assert found.shape == (len(FRAMES), pooling.output_size)
     for row, real in enumerate(FRAMES):
-        expected = expected_row(pooling, frames[row, :real].double().numpy())
+        expected = expected_row(name, pooling, frames[row, :real].double().numpy())
         np.testing.assert_allclose(found[row], expected, rtol=2e-5, atol=2e-5)
+        if name == "attentive_corr":
+            weights = pooling.attention(frames, lengths)[row]
+            assert weights.sum().item() == pytest.approx(1)
+            assert weights[real:].abs().sum() == 0
 
 
-@pytest.mark.parametrize("name", POOLINGS)
+@EACH
 def test_padding_order_and_mates_change_nothing(name, batch):
     frames, lengths = batch
-    pooling = make(name)
+    pooling, close = make(name), {"rtol": 1e-5, "atol": 1e-6}
     whole = pooling(frames, lengths)
     size = max(FRAMES)
     padded = torch.nn.functional.pad(frames, (0, 0, 0, 33), value=float("nan"))
     padded.requires_grad_()
     wider = pooling(padded, lengths * size / (size + 33))
-    torch.testing.assert_close(wider, whole, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(wider, whole, **close)
     wider.square().sum().backward()
     for gradient in (padded.grad, *(p.grad for p in pooling.parameters())):
         assert gradient.isfinite().all()
     order = torch.tensor([2, 0, 3, 1])
-    torch.testing.assert_close(
-        pooling(frames[order], lengths[order]), whole[order], rtol=1e-5, atol=1e-6
-    )
+    reordered = pooling(frames[order], lengths[order])
+    torch.testing.assert_close(reordered, whole[order], **close)
     for row, real in enumerate(FRAMES):
         assert padded.grad[row, real:].abs().max() == 0
         alone = pooling(frames[row : row + 1, :real])
-        torch.testing.assert_close(alone, whole[row : row + 1], rtol=1e-5, atol=1e-6)
-
-
-def test_attention_sums_to_one_and_is_zero_on_padding(batch):
-    frames, lengths = batch
-    weights = make("attentive_corr").attention(frames, lengths)
-    torch.testing.assert_close(weights.sum(1), torch.ones(len(FRAMES)))
-    for row, real in enumerate(FRAMES):
-        assert (weights[row, :real] > 0).any()
-        assert weights[row, real:].abs().sum() == 0
-
-
-def test_attention_has_the_papers_parameters():
-    attention = AttentiveCorrelationPooling(8, n_heads=3).attention
-    shapes = {name: tuple(p.shape) for name, p in attention.named_parameters()}
-    assert shapes == {
-        "projection.weight": (8, 8),
-        "queries.weight": (3, 8),
-        "queries.bias": (3,),
-    }
+        torch.testing.assert_close(alone, whole[row : row + 1], **close)
 
 
 def test_correlations_ignore_scale_and_shift_of_channels(batch):
     frames, lengths = batch
-    scale = torch.tensor([1.0, 3.0, 0.5, 10.0, 2.0, 0.1])
+    moved = frames * torch.tensor([1.0, 3.0, 0.5, 10.0, 2.0, 0.1]) + torch.arange(SIZE)
     pooling = CorrelationPooling(SIZE)
-    torch.testing.assert_close(
-        pooling(frames * scale + torch.arange(SIZE), lengths),
-        pooling(frames, lengths),
-        rtol=1e-3,
-        atol=1e-4,
-    )
+    found, wanted = pooling(moved, lengths), pooling(frames, lengths)
+    torch.testing.assert_close(found, wanted, rtol=1e-3, atol=1e-4)
 
 
-@pytest.mark.parametrize("name", POOLINGS)
+@EACH
 @pytest.mark.parametrize("case", ["one frame", "silence", "constant", "dropped"])
 @pytest.mark.parametrize("autocast", [False, True])
 def test_extremes_are_finite_with_finite_gradients(name, case, autocast):
@@ -152,5 +129,5 @@ def test_names_and_errors():
         CorrelationPooling(1)
     with pytest.raises(ValueError, match=r"\(B, T, 4\) \(got \(2, 3, 5\)\)"):
         MeanPooling(4)(torch.zeros(2, 3, 5))
-    with pytest.raises(ValueError, match=r"one an item \(got \(3,\)\)"):
+    with pytest.raises(ValueError, match=r"one per item \(got \(3,\)\)"):
         MeanPooling(4)(torch.zeros(2, 3, 4), torch.ones(3))

@@ -5,10 +5,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from runs import RECIPE, SETTINGS_FILE, make_settings, run_script
+from runs import RECIPE, SETTINGS_FILE, make_settings
 
 from sercorr.errors import InputError
-from sercorr.training.help import describe_keys, format_help
 from sercorr.training.program import parse_arguments
 from sercorr.training.settings import plain_tree
 
@@ -147,6 +146,13 @@ def test_a_class_can_be_given_on_the_command_line():
     assert hparams["opt_class"].keywords == {"lr": 0.3}
 
 
+def test_a_class_needs_no_arguments():
+    hparams = load("--opt_class", "!name:torch.optim.Adam")
+    assert hparams["opt_class"]([torch.nn.Parameter(torch.zeros(1))]).defaults["lr"] > 0
+    with pytest.raises(InputError, match=r"MeanPooling.*input_size"):
+        load("--pooling_layer", "!new:sercorr.lobes.MeanPooling")
+
+
 def test_run_options_are_speechbrains():
     options = parse(
         "--device", "cpu", "--precision=bf16", "--noprogressbar", "--lr", "0.1"
@@ -260,7 +266,13 @@ def test_the_settings_file_comes_first(arguments):
 
 def test_small_yaml_holds_what_differs(tmp_path):
     small = parse_arguments(
-        [str(SETTINGS_FILE.with_name("small.yaml")), *NEEDED[1:], *FBANK, "--lr", "0.02"]
+        [
+            str(SETTINGS_FILE.with_name("small.yaml")),
+            *NEEDED[1:],
+            *FBANK,
+            "--lr",
+            "0.02",
+        ]
     )
     plain = parse(*FBANK, "--lr", "0.02")
     ours, theirs = plain_tree(small.tree), plain_tree(plain.tree)
@@ -365,54 +377,6 @@ def test_the_number_of_epochs_counts_only_where_more_than_the_counter_reads_it(
     assert identity(tmp_path, lr_annealing=schedule) != identity(
         tmp_path, lr_annealing=schedule, number_of_epochs=9
     )
-
-
-# Help
-
-
-def test_help_lists_every_key_with_its_comment_and_default(tmp_path):
-    file = tmp_path / "more.yaml"
-    text = SETTINGS_FILE.read_text()
-    file.write_text(text + "\n# Mine\nshade: 0.75                # of the lamp\n")
-    shown = format_help("train.py", "About.", file)
-    words = " ".join(shown.split())
-    assert "--shade" in shown
-    assert "of the lamp [0.75]" in shown
-    for key in KEYS:
-        assert f"--{key} " in shown
-    assert "the IEMOCAP release (has Session1 ... Session5) [required]" in words
-    assert "facebook/wav2vec2-large-lv60, a local folder, fbank" in words
-    assert "--precision" in shown
-    assert "Floating-point precision for training" in shown
-    assert "--jit" not in shown
-    assert "pooling_layer (!apply:sercorr.lobes.make_pooling)" in shown
-    assert max(map(len, shown.splitlines())) <= 100
-
-
-def test_help_of_a_child_shows_its_own_defaults():
-    small = SETTINGS_FILE.with_name("small.yaml")
-    described = describe_keys([small, SETTINGS_FILE])
-    assert described["number_of_epochs"].default == "20"
-    assert described["lr"].section.startswith("Training")
-    assert described["cache_folder"].comment == "one store for all runs"
-
-
-@pytest.mark.parametrize(
-    "program", ["train", "run_folds", "run_grid", "extract_features", "evaluate"]
-)
-def test_every_program_has_help(program):
-    done = run_script(f"{program}.py", ["--help"])
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith(f"usage: python {program}.py HPARAMS.yaml")
-    assert "--data_folder" in done.stdout
-    assert "the IEMOCAP release" in done.stdout
-
-
-def test_help_of_another_settings_file():
-    file = RECIPE.parents[1] / "demo" / "hparams" / "demo.yaml"
-    done = run_script("train.py", [str(file), "--help"])
-    assert done.returncode == 0, done.stderr
-    assert "[fbank]" in done.stdout
 
 
 def test_recipes_need_nothing_but_their_folder(tmp_path):

@@ -29,7 +29,12 @@ from sercorr.lobes.upstream.fbank import FbankUpstream
 from sercorr.lobes.upstream.ssl_model import SSLUpstream
 from sercorr.training import EmotionBrain
 from sercorr.training.checkpoints import AtomicCheckpointer
-from sercorr.training.dataio import dataio_prepare, open_run_features, plan_data, read_fold
+from sercorr.training.dataio import (
+    dataio_prepare,
+    open_run_features,
+    plan_data,
+    read_fold,
+)
 from sercorr.training.run import Run
 
 LEARNING = {

@@ -1,15 +1,10 @@
 """Audio files: what their headers promise, and their samples at 16 kHz, mono.
 
-libsndfile quietly shortens a RIFF file that was cut off, so its promise is read here
-by hand and compared with the file's size. Other formats (RF64, FLAC, ...) are left to
-libsndfile, and a file that gives fewer samples than its header says is refused.
-
-torch is imported where samples are read: preparing a corpus reads headers alone, and
-should not wait seconds for it.
+libsndfile quietly shortens a RIFF file that was cut off, so its promise is compared
+with the file's size here. torch is imported where samples are read: preparing a corpus
+reads headers alone, and should not wait seconds for it.
 """
 
-import functools
-import logging
 import math
 import os
 import struct
@@ -28,28 +23,15 @@ if TYPE_CHECKING:
 MIN_SAMPLES = 400
 """Shortest usable clip at 16 kHz: one frame of 25 ms."""
 
-RATES = range(1_000, 768_001)
-"""Sampling rates that are believed, in hertz; others come from damaged headers."""
-
-_UNKNOWN_SIZE = 0x7FFFF000  # programs that write to a pipe promise this or more
-_UNKNOWN_FRAMES = 1 << 40
+_RATES = range(1_000, 768_001)  # in hertz; others come from damaged headers
 _MAX_KERNEL = 50_000_000  # values in the filter bank of the resampler: 200 MB
-
-logger = logging.getLogger(__name__)
+_UNKNOWN_SIZE = 0x7FFFF000  # programs that write to a pipe promise this or more bytes
+_UNKNOWN_FRAMES = 1 << 40  # or this many samples
 
 
 @dataclass(frozen=True)
 class AudioInfo:
-    """What the header of an audio file says.
-
-    Arguments
-    ---------
-    frames : int
-        Length at the file's own rate, in samples of one channel.
-    sample_rate : int
-        The file's own rate, in hertz.
-    channels : int
-        Number of channels.
+    """What the header of an audio file says: its own rate (Hz), length at that rate.
 
     Example
     -------
@@ -89,8 +71,8 @@ def read_header(path: str | os.PathLike) -> AudioInfo:
     Raises
     ------
     InputError
-        The file is missing, empty, not audio, has no samples, or is a RIFF file
-        (.wav) that ends before the end of the data that it promises.
+        The file is missing, empty, not audio, has no samples or a rate that cannot be
+        resampled, or is a RIFF file (.wav) that ends before the data that it promises.
 
     Example
     -------
@@ -100,40 +82,36 @@ def read_header(path: str | os.PathLike) -> AudioInfo:
     >>> read_header(path)
     AudioInfo(frames=8000, sample_rate=8000, channels=2)
     """
-    _check_file(path)
     try:
+        with open(path, "rb") as file:
+            _check_length(path, file)
         info = soundfile.info(os.fspath(path))
+    except FileNotFoundError:
+        raise InputError(f"{path}: missing: there is no such file") from None
+    except OSError as error:  # a folder, or no permission
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
     except (soundfile.SoundFileError, TypeError) as error:  # TypeError: a .raw file
+        reason = getattr(error, "error_string", error)
         raise InputError(
-            f"{path}: not readable as audio ({_reason(error)}); "
-            "replace it with a WAV or FLAC file"
+            f"{path}: not readable as audio ({reason}); replace it with a WAV or FLAC "
+            "file"
         ) from None
     if info.frames <= 0:
         raise InputError(f"{path}: empty: its header is whole but it has no samples")
     if info.frames >= _UNKNOWN_FRAMES:
         raise InputError(f"{path}: its header does not say how long it is; convert it")
-    if info.samplerate not in RATES:
+    rate = info.samplerate
+    kernel = rate * SAMPLE_RATE // math.gcd(rate, SAMPLE_RATE) ** 2
+    if rate not in _RATES or kernel > _MAX_KERNEL:
         raise InputError(
-            f"{path}: its header says {info.samplerate} Hz; expected a rate from "
-            f"{RATES[0]} to {RATES[-1]} Hz"
+            f"{path}: its header says {rate} Hz, which cannot be resampled to "
+            f"{SAMPLE_RATE} Hz here; convert the file beforehand"
         )
-    return AudioInfo(info.frames, info.samplerate, info.channels)
+    return AudioInfo(info.frames, rate, info.channels)
 
 
 def require_one_frame(path: str | os.PathLike, info: AudioInfo) -> None:
-    """Refuse a clip that is too short for one frame of 25 ms.
-
-    Arguments
-    ---------
-    path : path
-        Named in the message.
-    info : AudioInfo
-        Its header.
-
-    Raises
-    ------
-    InputError
-        The clip has fewer than 400 samples at 16 kHz.
+    """Refuse a clip that is too short for one frame of 25 ms; ``path`` is for messages.
 
     Example
     -------
@@ -151,10 +129,7 @@ frame of 25 ms needs 400; leave the clip out
 
 
 def read_audio(path: str | os.PathLike) -> "torch.Tensor":
-    """Read a clip as one channel at 16 kHz.
-
-    Several channels are mixed down by their mean and another rate is resampled; each
-    is noted in the log, once per file.
+    """Read a clip as one channel (the mean of all) at 16 kHz (resampled if need be).
 
     Arguments
     ---------
@@ -188,37 +163,28 @@ def read_audio(path: str | os.PathLike) -> "torch.Tensor":
         frames, _ = soundfile.read(os.fspath(path), dtype="float32", always_2d=True)
     except soundfile.SoundFileError as error:
         raise InputError(
-            f"{path}: truncated or damaged: its samples cannot be decoded "
-            f"({_reason(error)}); copy it again"
+            f"{path}: truncated or damaged: its samples cannot be decoded ({error}); "
+            "copy it again"
         ) from None
     if len(frames) != info.frames:
         raise InputError(
             f"{path}: truncated: its header promises {info.frames} samples "
-            f"({info.seconds:.2f} s), {len(frames)} "
-            f"({len(frames) / info.sample_rate:.2f} s) are there; copy it again"
+            f"({info.seconds:.2f} s), {len(frames)} are there; copy it again"
         )
-    _require_finite(path, frames)
+    bad = ~np.isfinite(frames).all(axis=1)  # (frames,)
+    if bad.any():
+        raise InputError(
+            f"{path}: {int(bad.sum())} of {len(bad)} samples are not finite (NaN or "
+            f"infinity), the first at index {int(bad.argmax())}; replace the file"
+        )
     clip = torch.from_numpy(frames.mean(axis=1))  # (frames,)
-    if info.channels > 1:
-        _note(f"{path}: {info.channels} channels, mixed down to one by their mean")
-    if info.sample_rate != SAMPLE_RATE:
-        _note(f"{path}: {info.sample_rate} Hz, resampled to {SAMPLE_RATE} Hz")
-        clip = _resample(path, clip, info)
-    return clip
+    return clip if info.sample_rate == SAMPLE_RATE else _resample(clip, info)
 
 
-def _resample(
-    path: str | os.PathLike, clip: "torch.Tensor", info: AudioInfo
-) -> "torch.Tensor":
+def _resample(clip: "torch.Tensor", info: AudioInfo) -> "torch.Tensor":
     from torch.nn.functional import pad  # noqa: PLC0415
     from torchaudio.functional import resample  # noqa: PLC0415
 
-    common = math.gcd(info.sample_rate, SAMPLE_RATE)
-    if (info.sample_rate // common) * (SAMPLE_RATE // common) > _MAX_KERNEL:
-        raise InputError(
-            f"{path}: {info.sample_rate} Hz has no simple ratio to {SAMPLE_RATE} Hz; "
-            "resample the file beforehand"
-        )
     # torchaudio counts its output in float32 and may lose the last sample of a long
     # clip; zeros behind the end, which it assumes anyway, make the count exact.
     padded = pad(clip, (0, info.sample_rate))
@@ -226,64 +192,36 @@ def _resample(
     return resampled[: info.samples].contiguous()
 
 
-def _require_finite(path: str | os.PathLike, frames: np.ndarray) -> None:
-    bad = ~np.isfinite(frames).all(axis=1)  # (frames,)
-    if bad.any():
+def _check_length(path: str | os.PathLike, file: BinaryIO) -> None:
+    """Refuse a file that is empty, or a RIFF file shorter than it promises."""
+    size = os.fstat(file.fileno()).st_size
+    if size == 0:
+        raise InputError(f"{path}: empty: the file has 0 bytes; copy it again")
+    promised, found, rate = _riff_promise(file, size)
+    if found < promised:
+        promise, rest = (
+            f"{count} bytes" + (f" ({count / rate:.2f} s)" if rate else "")
+            for count in (promised, found)
+        )
         raise InputError(
-            f"{path}: {int(bad.sum())} of {len(bad)} samples are not finite (NaN or "
-            f"infinity), the first at index {int(bad.argmax())}; replace the file"
+            f"{path}: truncated: its header promises {promise} of audio, {rest} are "
+            "there; copy it again"
         )
 
 
-def _check_file(path: str | os.PathLike) -> None:
-    """Refuse what is no file, empty, or a RIFF file shorter than it promises."""
-    try:
-        with open(path, "rb") as file:
-            size = os.fstat(file.fileno()).st_size
-            if size == 0:
-                raise InputError(f"{path}: empty: the file has 0 bytes; copy it again")
-            promise = _riff_promise(file, size)
-    except FileNotFoundError:
-        raise InputError(f"{path}: missing: there is no such file") from None
-    except OSError as error:  # a folder, or no permission
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
-    if promise is not None and promise[0] > promise[1]:
-        expected, found, rate = promise
-        text = f"{expected} bytes{_in_seconds(expected, rate)}"
-        raise InputError(
-            f"{path}: truncated: its header promises {text} of audio, "
-            f"{found} bytes{_in_seconds(found, rate)} are there; copy it again"
-        )
-
-
-def _riff_promise(file: BinaryIO, size: int) -> tuple[int, int, int] | None:
-    """Return bytes promised, bytes found, bytes per second; None: no length said."""
+def _riff_promise(file: BinaryIO, size: int) -> tuple[int, int, int]:
+    """Return bytes promised (0: not said), bytes found, bytes per second (or 0)."""
     head = file.read(12)
     if len(head) < 12 or head[:4] != b"RIFF" or head[8:] != b"WAVE":
-        return None
+        return 0, size, 0
     rate = 0
     while len(chunk := file.read(8)) == 8:
         name, length = struct.unpack("<4sI", chunk)
         start = file.tell()
         if name == b"data":
-            return None if length >= _UNKNOWN_SIZE else (length, size - start, rate)
-        if name == b"fmt " and length >= 16:
-            fields = file.read(16)
-            rate = struct.unpack("<I", fields[8:12])[0] if len(fields) == 16 else 0
+            return (0 if length >= _UNKNOWN_SIZE else length), size - start, rate
+        if name == b"fmt " and length >= 16 and len(fields := file.read(16)) == 16:
+            rate = struct.unpack("<I", fields[8:12])[0]
         file.seek(start + length + length % 2)  # chunks start at even places
     # The end came before the audio: compare the whole file with its promise.
     return struct.unpack("<I", head[4:8])[0] + 8, size, 0
-
-
-def _in_seconds(count: int, rate: int) -> str:
-    return f" ({count / rate:.2f} s)" if rate else ""
-
-
-def _reason(error: Exception) -> str:
-    return getattr(error, "error_string", str(error)).rstrip(".")
-
-
-@functools.lru_cache(maxsize=65536)
-def _note(message: str) -> None:
-    """Log a message the first time only: training reads each file in every epoch."""
-    logger.warning(message)

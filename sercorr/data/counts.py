@@ -1,75 +1,36 @@
 """How many clips of which class a corpus has, and whether its full release does."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
-from sercorr.data.utterances import Corpus, Name, Utterance
+from sercorr.data.utterances import Corpus, Utterance
 from sercorr.errors import InputError
 
-Counts = dict[Name, dict[str, int]]
+Counts = dict[Any, dict[str, int]]
 """Group -> class, or code where codes are counted apart -> number of clips."""
 
+_MAX_LISTED = 5  # differences from the full release
 
-def check_labels(corpus: Corpus, labels: Sequence[str]) -> list[str]:
-    """Return the labels as a list; refuse those of which the corpus has no clip.
 
-    Arguments
-    ---------
-    corpus : Corpus
-        The corpus.
-    labels : sequence of str
-        The classes that are asked for.
-
-    Returns
-    -------
-    list of str
-        The same.
-
-    Raises
-    ------
-    InputError
-        Fewer than two, or one of them twice, or one that no clip has; the message
-        lists the corpus's classes with their counts.
-    """
+def require_labels(corpus: Corpus, labels: Sequence[str]) -> None:
+    """Refuse labels of which the corpus has no clip; the message lists what it has."""
     found = Counter(clip.emotion for clip in corpus.utterances if clip.emotion)
-    has = ", ".join(f"{name} ({count})" for name, count in sorted(found.items()))
-    wanted = [] if isinstance(labels, str) else [str(label) for label in labels]
-    if len(wanted) < 2 or len(set(wanted)) < len(wanted):
-        raise InputError(
-            f"labels is {labels!r}; give at least two different ones of {corpus.name}'s"
-            f' classes, such as --labels "[{",".join(sorted(found)[:2])}]"; it has '
-            f"{has}"
-        )
-    missing = [label for label in wanted if label not in found]
+    missing = [str(label) for label in labels if label not in found]
     if missing:
         raise InputError(
             f"labels has {', '.join(missing)}, which no clip of {corpus.name} has; its "
-            f"classes are {has}"
+            f"classes are {list_counts(found)}"
         )
-    return wanted
 
 
 def count_clips(
     corpus: Corpus, clips: Sequence[Utterance], labels: Sequence[str]
 ) -> Counts:
-    """Count clips by group and by class or code, zeros included.
-
-    Arguments
-    ---------
-    corpus : Corpus
-        Says which groups there are, and which codes are counted apart.
-    clips : sequence of Utterance
-        Those that are used.
-    labels : sequence of str
-        Their classes.
-
-    Returns
-    -------
-    dict
-        Group -> class or code -> number of clips.
+    """Count the clips of ``labels`` by group and by class or code, zeros included.
 
     Example
     -------
@@ -92,11 +53,9 @@ def count_clips(
 def print_counts(corpus: Corpus, counts: Counts, labels: Sequence[str]) -> None:
     """Print the clips of each group by class, and their sums."""
     columns = [corpus.codes.get(label, (label,)) for label in labels]
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    table.add_column(corpus.group_name, overflow="fold")
-    for codes in columns:
-        table.add_column(" + ".join(codes), justify="right")
-    table.add_column("all", justify="right")
+    table = Table(corpus.group_name, box=None, header_style="bold", pad_edge=False)
+    for title in (*map(" + ".join, columns), "all"):
+        table.add_column(title, justify="right")
     total: Counter = Counter()
     for row in counts.values():
         total.update(row)
@@ -106,51 +65,27 @@ def print_counts(corpus: Corpus, counts: Counts, labels: Sequence[str]) -> None:
     Console(highlight=False).print(table)
 
 
-def full_release_remarks(
-    corpus: Corpus, counts: Counts, labels: Sequence[str]
-) -> list[str]:
-    """Compare with the published counts of the full release.
-
-    Arguments
-    ---------
-    corpus : Corpus
-        Brings the published counts.
-    counts : dict
-        From `count_clips`.
-    labels : sequence of str
-        The classes.
-
-    Returns
-    -------
-    list of str
-        Lines to print: none where all agree, a note where this is plainly not the full
-        release, warnings where it should be but differs.
-    """
-    if not corpus.published:
+def compare_with_full_release(corpus: Corpus, counts: Counts) -> list[str]:
+    """Say how counts differ from the published ones, in no or a few lines to print."""
+    different, here, there = [], 0, 0
+    for group, full in corpus.published.items():
+        for column in next(iter(counts.values())):
+            found, wanted = counts.get(group, {}).get(column, 0), full.get(column, 0)
+            here, there = here + found, there + wanted
+            if found != wanted:
+                different.append(
+                    f"warning: {corpus.group_name} {group}, {column}: {found}, "
+                    f"expected {wanted}; results will not compare"
+                )
+    if not different:
         return []
-    columns = list(next(iter(counts.values())))
-    full = {
-        group: {column: row.get(column, 0) for column in columns}
-        for group, row in corpus.published.items()
-    }
-    totals = list(corpus.totals.values())
-    if counts == full and all(found == wanted for found, wanted in totals):
-        return []
-
-    def describe(table: Counts, side: int) -> str:
-        clips = sum(sum(row.values()) for row in table.values())
-        named = [f"{pair[side]} {name}" for name, pair in corpus.totals.items()]
-        return ", ".join([*named, f"{clips} clips in {len(labels)} classes"])
-
-    if totals and totals[0][0] != totals[0][1]:
-        return [f"note: not the full release of {corpus.name}: {describe(counts, 0)}"]
-    return [
-        f"warning: the full release of {corpus.name} has {describe(full, 1)}, but here "
-        f"are {describe(counts, 0)}; results will not compare",
-        *(
-            f"warning: {corpus.group_name} {group}, {column}: {here}, expected {wanted}"
-            for group, row in full.items()
-            for column, wanted in row.items()
-            if (here := counts.get(group, {}).get(column, 0)) != wanted
-        ),
+    lines = [
+        f"note: not the full release of {corpus.name}: {here} clips of these classes, "
+        f"there are {there} in it"
     ]
+    return lines + different * (len(different) <= _MAX_LISTED)
+
+
+def list_counts(counts: Mapping[str, int]) -> str:
+    """Return counts as text, in the order of their names."""
+    return ", ".join(f"{name} ({count})" for name, count in sorted(counts.items()))

@@ -6,12 +6,11 @@ manifest folder records settings and data, so that a later plan knows whether th
 is up to date.
 """
 
-import contextlib
 import hashlib
 import json
 import os
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -20,43 +19,30 @@ from typing import Any
 from sercorr import __version__
 from sercorr.data.counts import (
     Counts,
-    check_labels,
+    compare_with_full_release,
     count_clips,
-    full_release_remarks,
+    list_counts,
     print_counts,
+    require_labels,
 )
-from sercorr.data.headers import read_headers
-from sercorr.data.reading import read_splits
-from sercorr.data.splits import PARTS, make_splits
-from sercorr.data.utterances import Corpus, Name, Utterance
+from sercorr.data.splits import PARTS, make_splits, require_unheard_speakers
+from sercorr.data.utterances import Corpus, Utterance, read_durations
 from sercorr.errors import InputError
-from sercorr.files import atomic_path, json_digest, read_json
-
-__all__ = ["ManifestPlan", "plan_manifests", "read_splits"]
+from sercorr.files import json_digest, make_folder, read_json, write_json, write_text
 
 RECORD = "prepare.json"
 SKIPPED = "skipped_audio.txt"
+
+_KEYS = {"wav", "duration", "emo", "speaker"}  # what every entry must have
 
 
 @dataclass(frozen=True)
 class ManifestPlan:
     """The manifests of all folds, made by `plan_manifests`.
 
-    Arguments
-    ---------
-    corpus : Corpus
-        What they are made of.
-    folder : pathlib.Path
-        Where they are, or shall be written.
-    labels : list of str
-        The classes.
-    used : list of Utterance
-        All clips in them, sorted by id.
-    record : dict
-        Settings, data and the files' digests: what ``prepare.json`` holds.
-    texts : dict
-        File name -> content of all that is to be written; empty where the folder is up
-        to date.
+    ``used`` are all clips in them, sorted by id; ``record`` is what ``prepare.json``
+    holds: settings, data and the files' digests; ``texts`` maps names of files to what
+    is to be written, and is empty where the folder is up to date.
     """
 
     corpus: Corpus
@@ -65,16 +51,6 @@ class ManifestPlan:
     used: list[Utterance]
     record: dict[str, Any]
     texts: dict[str, str]
-
-    @property
-    def fresh(self) -> bool:
-        """False where the folder is up to date and nothing is to be written."""
-        return bool(self.texts)
-
-    @property
-    def skipped(self) -> int:
-        """Number of clips that are left out because their audio is unusable."""
-        return len(self.record["skipped"])
 
     @property
     def digests(self) -> dict[int, dict[str, str]]:
@@ -99,55 +75,38 @@ class ManifestPlan:
     def write(self) -> None:
         """Write all files, or nothing where the folder is up to date.
 
-        Every file is written to a temporary name first, then all are renamed, the
-        record last: whatever stops this, no record vouches for a mixture.
+        The old record goes first and the new one comes last: whatever stops this, no
+        record vouches for a mixture of old and new files.
         """
         if not self.texts:
             return
-        # The stack renames in reverse order, so the record comes first in it.
-        everything = {
-            RECORD: json.dumps(self.record, indent=2, ensure_ascii=False) + "\n",
-            **self.texts,
-        }
-        with contextlib.ExitStack() as stack:
-            for name, text in everything.items():
-                path = stack.enter_context(atomic_path(self.folder / name))
-                path.write_bytes(text.encode())
-            old = [
-                path for part in PARTS for path in self.folder.glob(_file("*", part))
-            ]
-            for path in (self.folder / RECORD, self.folder / SKIPPED, *old):
-                if path.relative_to(self.folder).as_posix() not in self.texts:
-                    path.unlink(missing_ok=True)
+        make_folder(self.folder)
+        old = [path for part in PARTS for path in self.folder.glob(_file("*", part))]
+        for path in (self.folder / RECORD, self.folder / SKIPPED, *old):
+            if path.relative_to(self.folder).as_posix() not in self.texts:
+                path.unlink(missing_ok=True)
+        for name, text in self.texts.items():
+            write_text(self.folder / name, text)
+        write_json(self.folder / RECORD, self.record)
 
     def report(self) -> None:
         """Print the counts, what was left out, and how the full release differs."""
-        if self.fresh:
+        if self.texts:
             print_counts(self.corpus, self.counts, self.labels)
         else:
             print(f"{self.folder}: up to date ({len(self.used)} clips)")
-        others = Counter(
-            clip.emotion
-            for clip in self.corpus.utterances
-            if clip.emotion and clip.emotion not in self.labels
-        )
-        for kind, left_out in (
-            ("clips of other labels", others),
-            ("files of another kind", self.corpus.left_out),
-        ):
-            if left_out:
-                listed = ", ".join(
-                    f"{name} {left_out[name]}" for name in sorted(left_out)
-                )
-                print(f"note: {sum(left_out.values())} {kind} left out: {listed}")
-        if self.skipped:
+        emotions = [clip.emotion for clip in self.corpus.utterances if clip.emotion]
+        others = Counter(name for name in emotions if name not in self.labels)
+        if others:
+            print(f"note: clips of other labels left out: {list_counts(others)}")
+        if self.record["skipped"]:
             print(
-                f"note: {self.skipped} unusable clips left out, listed in "
-                f"{self.folder / SKIPPED}"
+                f"note: {len(self.record['skipped'])} unusable clips left out, listed "
+                f"in {self.folder / SKIPPED}"
             )
         if self.record["resampled"]:
             print(f"note: {self.record['resampled']}")
-        for line in full_release_remarks(self.corpus, self.counts, self.labels):
+        for line in compare_with_full_release(self.corpus, self.counts):
             print(line)
 
 
@@ -159,19 +118,17 @@ def plan_manifests(
     n_folds: int,
     fold_by: str = "group",
     valid_ratio: float = 0.2,
-    valid_session: Name | None = None,
+    valid_session: int | str | None = None,
     split_seed: int = 1234,
     skip_bad_audio: bool = False,
 ) -> ManifestPlan:
     """Plan the manifests of all folds; nothing is written.
 
-    Headers of all clips are read, unless the folder is known to be up to date. The
-    manifests' bytes depend on the corpus and the settings only, not on where the corpus
-    lies or on the order in which the system lists it.
-
-    A manifest maps an id to ``wav`` (beginning with ``{data_root}``), ``duration``
-    (seconds), ``emo``, ``code`` and ``votes`` (where the corpus has them), ``speaker``
-    and the group under the corpus's name for it.
+    Headers of all clips are read, unless the folder is known to be up to date. A
+    manifest's bytes depend on what the corpus and the settings say, not on where the
+    corpus lies or how the system lists it. It maps an id to ``wav`` (beginning with
+    ``{data_root}``), ``duration`` (seconds), ``emo``, ``speaker``, the group under the
+    corpus's name for it and, where the corpus has them, ``code`` and ``votes``.
 
     Arguments
     ---------
@@ -198,11 +155,7 @@ def plan_manifests(
         A setting is out of range, or is not what the corpus offers; audio is unusable
         (up to twenty clips are listed); a fold has an empty part.
     """
-    labels = check_labels(corpus, labels)
-    if not isinstance(skip_bad_audio, bool):
-        raise InputError(
-            f"skip_bad_audio is {skip_bad_audio!r}; it must be True or False"
-        )
+    require_labels(corpus, labels)
     split = partial(
         make_splits,
         corpus,
@@ -215,38 +168,89 @@ def plan_manifests(
     used = [clip for clip in corpus.utterances if clip.emotion in labels]
     split(used)  # refuses wrong settings before all headers are read
     folder = Path(manifest_folder)
-    wanted = {
-        "settings": {
-            "version": __version__,
-            "labels": sorted(labels),
-            **split.keywords,
-            "skip_bad_audio": skip_bad_audio,
-        },
+    settings = {"labels": sorted(labels), "skip_bad_audio": skip_bad_audio}
+    record = {
+        "settings": {"version": __version__, **settings, **split.keywords},
         "data": _data_digest(corpus, used),
     }
-    record = _up_to_date(folder, wanted)
-    if record is not None:
-        skipped = set(record["skipped"])
-        used = [clip for clip in used if clip.id not in skipped]
-        return ManifestPlan(corpus, folder, labels, used, record, texts={})
-    headers = read_headers(Path(corpus.data_folder), used)
-    if headers.problems and not skip_bad_audio:
-        raise InputError(headers.complaint())
-    texts = _manifests(corpus, headers.clips, split)
-    if headers.problems:
-        texts[SKIPPED] = "\n".join(headers.problems.values()) + "\n"
-    files = {name: hashlib.sha256(t.encode()).hexdigest() for name, t in texts.items()}
-    record = {
-        **wanted,
-        "skipped": list(headers.problems),
-        "resampled": headers.resampled,
-        "files": files,
+    written = _up_to_date(folder, record)
+    if written is not None:
+        used = [clip for clip in used if clip.id not in set(written["skipped"])]
+        return ManifestPlan(corpus, folder, list(labels), used, written, texts={})
+    used, problems, resampled = read_durations(corpus, used)
+    if problems and not skip_bad_audio:
+        listed = "\n".join(list(problems.values())[:20])
+        more = f"\nand {len(problems) - 20} more" if len(problems) > 20 else ""
+        raise InputError(
+            f"{len(problems)} clips cannot be used:\n{listed}{more}\nmend them, or "
+            "leave them out with --skip_bad_audio True"
+        )
+    lines = {clip.id: _line(corpus, clip) for clip in used}
+    texts = {
+        _file(fold, part): "{\n" + ",\n".join(lines[name] for name in ids) + "\n}\n"
+        for fold, parts in split(used).items()
+        for part, ids in parts.items()
     }
-    return ManifestPlan(corpus, folder, labels, headers.clips, record, texts)
+    if problems:
+        texts[SKIPPED] = "\n".join(problems.values()) + "\n"
+    record["skipped"] = list(problems)
+    record["resampled"] = resampled
+    record["files"] = {name: _digest(text.encode()) for name, text in texts.items()}
+    return ManifestPlan(corpus, folder, list(labels), used, record, texts)
+
+
+def read_splits(
+    folder: str | os.PathLike, data_folder: str | os.PathLike, labels: Sequence[str]
+) -> dict[str, dict[str, dict[str, Any]]]:
+    """Read and check the three manifests of a fold.
+
+    Arguments
+    ---------
+    folder, data_folder : path
+        Of the fold, and of the corpus, which is put in place of ``{data_root}``.
+    labels : sequence of str
+        The emotions that may occur.
+
+    Returns
+    -------
+    dict
+        ``train``, ``valid``, ``test`` -> id -> the manifest's entry, with the audio
+        file's place as ``wav`` and, as the manifest has it, as ``file``.
+
+    Raises
+    ------
+    InputError
+        A file is missing, broken or empty, or lacks a key; an emotion is unknown; a
+        speaker of the test set stands in another part.
+    """
+    root = os.path.abspath(data_folder)
+    splits, speakers = {}, {}
+    for part in PARTS:
+        path = Path(folder) / f"{part}.json"
+        manifest = read_json(path)
+        if not isinstance(manifest, dict) or not manifest:
+            raise InputError(f"{path}: no clip is in it; prepare the data again")
+        for identity, entry in manifest.items():
+            if not entry.keys() >= _KEYS or entry["emo"] not in labels:
+                raise InputError(
+                    f"{path}: {identity} is {entry}; it must have "
+                    f"{', '.join(sorted(_KEYS))}, and as emo one of "
+                    f"{', '.join(labels)}; prepare the data again"
+                )
+            entry["file"] = entry["wav"]
+            entry["wav"] = entry["wav"].replace("{data_root}", root)
+        splits[part] = manifest
+        speakers[part] = {entry["speaker"] for entry in manifest.values()}
+    require_unheard_speakers(str(folder), speakers)
+    return splits
 
 
 def _file(fold: int | str, part: str) -> str:
     return f"fold_{fold}/{part}.json"
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
 
 
 def _data_digest(corpus: Corpus, used: Sequence[Utterance]) -> str:
@@ -261,21 +265,21 @@ def _data_digest(corpus: Corpus, used: Sequence[Utterance]) -> str:
             state = (status.st_size, status.st_mtime_ns)
         except OSError:
             state = (-1, -1)
-        data.append((clip.wav, clip.fold, clip.split, _line(corpus, clip), *state))
+        data.append((clip.fold, clip.split, _line(corpus, clip), *state))
     return json_digest(data)
 
 
-def _manifests(
-    corpus: Corpus, clips: Sequence[Utterance], split: Callable
-) -> dict[str, str]:
-    """Return file name -> text of all manifests."""
-    lines = {clip.id: _line(corpus, clip) for clip in clips}
-    texts = {}
-    for fold, parts in split(clips).items():
-        for part, ids in parts.items():
-            body = ",\n".join(lines[identity] for identity in ids)
-            texts[_file(fold, part)] = f"{{\n{body}\n}}\n"
-    return texts
+def _up_to_date(folder: Path, wanted: dict[str, Any]) -> dict[str, Any] | None:
+    """Return the folder's record if it is of these settings and data, and whole."""
+    try:
+        record = read_json(folder / RECORD)
+        same = {key: record[key] for key in wanted} == wanted and all(
+            _digest((folder / name).read_bytes()) == digest
+            for name, digest in record["files"].items()
+        )
+        return record if same else None
+    except (InputError, OSError, KeyError, TypeError, ValueError, AttributeError):
+        return None  # no record, or a damaged one: prepare again
 
 
 def _line(corpus: Corpus, clip: Utterance) -> str:
@@ -292,17 +296,3 @@ def _line(corpus: Corpus, clip: Utterance) -> str:
     given = {key: value for key, value in entry.items() if value is not None}
     identity = json.dumps(clip.id, ensure_ascii=False)
     return f"  {identity}: {json.dumps(given, ensure_ascii=False)}"
-
-
-def _up_to_date(folder: Path, wanted: dict[str, Any]) -> dict[str, Any] | None:
-    """Return the folder's record if it is of these settings and data, and whole."""
-    try:
-        record = read_json(folder / RECORD)
-        same = {key: record[key] for key in wanted} == wanted
-        for name, digest in record["files"].items():
-            if hashlib.sha256((folder / name).read_bytes()).hexdigest() != digest:
-                return None
-        complete = {"skipped", "resampled"} <= record.keys()
-        return record if same and complete else None
-    except (InputError, OSError, KeyError, TypeError, ValueError, AttributeError):
-        return None  # no record, or a damaged one: prepare again

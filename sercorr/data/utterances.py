@@ -4,17 +4,20 @@ A prepare file reads a corpus into these; all that follows (splits, manifests, c
 is the same for every corpus.
 """
 
-import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from tqdm import tqdm
+
+from sercorr import SAMPLE_RATE
+from sercorr.data.audio import AudioInfo, read_header, require_one_frame
 from sercorr.errors import InputError
 
-Name = int | str
-"""Of a group or an official fold."""
+_READERS = 8  # threads that read headers: more than cores, as they wait for the disk
 
 
 @dataclass(frozen=True)
@@ -51,11 +54,11 @@ class Utterance:
     wav: str
     emotion: str | None
     speaker: str
-    group: Name
+    group: int | str
     code: str | None = None
     votes: Sequence[Sequence[str]] | None = None
     duration: float | None = None
-    fold: Name | None = None
+    fold: int | str | None = None
     split: str | None = None
     place: str = ""
 
@@ -79,12 +82,6 @@ class Corpus:
         for IEMOCAP's ``hap``. A class that is not in it is counted as a whole.
     published : mapping, optional
         Group -> class or code -> number of clips in the full release.
-    totals : mapping, optional
-        What else is counted: name -> number found, number in the full release. Where
-        the first of them is the published one, the folder is taken for a full release,
-        and anything else that differs is warned of.
-    left_out : mapping, optional
-        Kind of file that is no part of the task -> how many of them there are.
 
     Raises
     ------
@@ -93,12 +90,10 @@ class Corpus:
 
     Example
     -------
-    >>> clips = [
-    ...     Utterance(f"b{n}", f"{n}.wav", "neu", "Ann", f"day{n}") for n in (10, 9)
-    ... ]
+    >>> clips = [Utterance(f"b{n}", f"{n}.wav", "neu", "Ann", n) for n in (10, 9)]
     >>> corpus = Corpus("Diary", "/data", clips, group_name="day")
     >>> [clip.id for clip in corpus.utterances], corpus.groups
-    (['b10', 'b9'], ['day9', 'day10'])
+    (['b10', 'b9'], [9, 10])
     """
 
     name: str
@@ -107,8 +102,6 @@ class Corpus:
     group_name: str = "session"
     codes: Mapping[str, Sequence[str]] = field(default_factory=dict)
     published: Mapping[Any, Mapping[str, int]] = field(default_factory=dict)
-    totals: Mapping[str, tuple[int, int]] = field(default_factory=dict)
-    left_out: Mapping[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         ordered = tuple(sorted(self.utterances, key=lambda clip: clip.id))
@@ -123,19 +116,42 @@ class Corpus:
         object.__setattr__(self, "utterances", ordered)
 
     @property
-    def groups(self) -> list[Name]:
-        """All groups, in the order of their names."""
-        return sorted({clip.group for clip in self.utterances}, key=natural_order)
+    def groups(self) -> list[Any]:
+        """All groups, sorted: fold K tests the K-th of them."""
+        return sorted({clip.group for clip in self.utterances})
 
 
-def natural_order(name: Name) -> tuple[list[str | int], str]:
-    """Sort key that puts numbers within names in the order of their values.
+def read_durations(
+    corpus: Corpus, clips: Sequence[Utterance]
+) -> tuple[list[Utterance], dict[str, str], str]:
+    """Read the header of every clip; a progress bar shows if it takes a while.
 
-    Example
+    Returns
     -------
-    >>> sorted(["s10", "s9", 10, 9, "b"], key=natural_order)
-    [9, 10, 'b', 's9', 's10']
+    tuple
+        The usable clips with their durations; id -> complaint of every clip that is
+        missing, unreadable, truncated or shorter than a frame; a remark on clips that
+        are not 16 kHz mono, empty where all are.
     """
-    parts: list[str | int] = list(re.split(r"([0-9]+)", str(name)))
-    parts[1::2] = map(int, parts[1::2])  # text and numbers alternate, text first
-    return parts, str(name)
+
+    def read(clip: Utterance) -> AudioInfo | str:
+        path = Path(corpus.data_folder) / clip.wav
+        try:
+            info = read_header(path)
+            require_one_frame(path, info)
+        except InputError as error:
+            return f"{error}" + (f" (labelled in {clip.place})" if clip.place else "")
+        return info
+
+    usable, problems, others = [], {}, 0
+    with ThreadPoolExecutor(_READERS) as pool:
+        results = pool.map(read, clips)
+        bar = tqdm(results, "reading headers", len(clips), delay=1, disable=None)
+        for clip, info in zip(clips, bar, strict=True):
+            if isinstance(info, str):
+                problems[clip.id] = info
+                continue
+            usable.append(replace(clip, duration=info.seconds))
+            others += (info.sample_rate, info.channels) != (SAMPLE_RATE, 1)
+    remark = f"{others} clips are not {SAMPLE_RATE} Hz mono; reading converts them"
+    return usable, problems, remark if others else ""

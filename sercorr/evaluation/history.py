@@ -8,9 +8,8 @@ from sercorr.errors import InputError
 from sercorr.files import read_json, write_json
 
 KEYS = ("epoch", "updates", "train_loss", "valid_loss", "valid_wa", "valid_ua")
-"""What every record has: the epoch from 1, the updates made since the start of
-training, mean losses in nats, rates in percent. A record may hold more numbers, such
-as ``lr`` and ``seconds``."""
+"""What every record has: the epoch from 1, the updates since the start of training,
+mean losses in nats, rates in percent. It may hold more numbers, such as ``lr``."""
 
 Record = dict[str, float]
 
@@ -20,30 +19,6 @@ def record_epoch(path: str | os.PathLike, record: Mapping[str, float]) -> None:
 
     Records of the same and of later epochs are dropped: a run that was resumed from
     a checkpoint makes them again.
-
-    Arguments
-    ---------
-    path : path
-        The ``history.json``; made if missing.
-    record : mapping
-        Finite numbers, among them `KEYS`.
-
-    Raises
-    ------
-    ValueError
-        A key is missing, or a number is not finite.
-    InputError
-        The file is there but is no history.
-
-    Example
-    -------
-    >>> import tempfile
-    >>> path = Path(tempfile.mkdtemp()) / "history.json"
-    >>> record = dict.fromkeys(KEYS, 1.0)
-    >>> for epoch in (1, 2, 3, 2):
-    ...     record_epoch(path, {**record, "epoch": epoch})
-    >>> [record["epoch"] for record in read_history(path)]
-    [1, 2]
     """
     if not _is_record(dict(record)):
         raise ValueError(
@@ -54,18 +29,7 @@ def record_epoch(path: str | os.PathLike, record: Mapping[str, float]) -> None:
 
 
 def read_history(path: str | os.PathLike) -> list[Record]:
-    """Read a history file; a missing file is a history without epochs.
-
-    Raises
-    ------
-    InputError
-        The file is there but is no list of records.
-
-    Example
-    -------
-    >>> read_history("no/such/history.json")
-    []
-    """
+    """Read a history file; a missing file is a history without epochs."""
     if not Path(path).exists():
         return []
     records = read_json(path)
@@ -75,18 +39,6 @@ def read_history(path: str | os.PathLike) -> list[Record]:
             f"{', '.join(KEYS)}); remove it"
         )
     return records
-
-
-def best_record(records: list[Record]) -> Record:
-    """Give the record with the highest validation accuracy, the earliest of equals.
-
-    Example
-    -------
-    >>> rates = {1: 50.0, 2: 60.0, 3: 60.0, 4: 55.0}
-    >>> best_record([{"epoch": e, "valid_wa": wa} for e, wa in rates.items()])
-    {'epoch': 2, 'valid_wa': 60.0}
-    """
-    return max(records, key=lambda record: (record["valid_wa"], -record["epoch"]))
 
 
 def _is_record(record: object) -> bool:

@@ -1,28 +1,33 @@
-"""What a tested fold leaves on disk, and the figures over folds and seeds.
+"""The files of a tested fold, and figures over folds and seeds.
 
     fold_K/predictions.csv   one row per utterance
     fold_K/metrics.json      the fold's scores; its presence marks a finished fold
 
 Deviations over folds are the population's (squared deviations divided by their
-number, NumPy's default): all sessions are there. Those over seeds are the sample's
-(divided by the number less one). Of one fold or one seed there is none: None.
+number): all sessions are there. Those over seeds are the sample's (divided by the
+number less one). Of one fold or one seed there is none: None.
 """
 
 import csv
 import io
 import os
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from sercorr.evaluation.metrics import RATES, classification_metrics
+from sercorr.evaluation.runs import Run
 from sercorr.files import atomic_path, write_json, write_text
 
 CLIP_COLUMNS = ("speaker", "file")
 """Last columns of ``predictions.csv``: keys of each clip in the test manifest."""
+
+FIGURES = ("mean", "std", "std_over_seeds")
+"""Keys of what `summarise_seeds` gives for each rate."""
 
 _SUM_TOLERANCE = 1e-3
 
@@ -50,10 +55,10 @@ def write_fold(
     ids, truth : sequence of str
         One id and one true label per utterance.
     probabilities : numpy.ndarray
-        (n, K). The prediction is the largest before rounding, the first among
-        equals; the file has six decimals.
+        (n, K), one column per label. The prediction is the largest before rounding,
+        the first among equals; the file has six decimals.
     labels : sequence of str
-        The K labels, in the order of the columns.
+        The K labels.
     clips : mapping
         Id -> at least `CLIP_COLUMNS`, for instance the test manifest.
 
@@ -65,9 +70,8 @@ def write_fold(
     Raises
     ------
     ValueError
-        Shapes disagree, an id occurs twice or is not in ``clips``, a row is no
-        distribution, or what `classification_metrics` raises. Nothing is written
-        then.
+        Shapes disagree, an id occurs twice or is not in ``clips``, or a row is no
+        distribution. Nothing is written then.
 
     Example
     -------
@@ -84,7 +88,23 @@ def write_fold(
     """
     ids, truth, labels = list(ids), list(truth), list(labels)
     probabilities = np.asarray(probabilities, dtype=np.float64)
-    _check_predictions(ids, probabilities, labels, clips)
+    if probabilities.shape != (len(ids), len(labels)):
+        raise ValueError(
+            f"probabilities must have shape ({len(ids)}, {len(labels)}), one row per "
+            f"id and one column per label (got {probabilities.shape})"
+        )
+    for id_, times in Counter(ids).items():
+        if times > 1:
+            raise ValueError(f"ids must differ from one another (got {id_} twice)")
+    for id_, row in zip(ids, probabilities, strict=True):
+        missing = [name for name in CLIP_COLUMNS if name not in clips.get(id_, {})]
+        if missing:
+            raise ValueError(f"clips has no {' and no '.join(missing)} of {id_}")
+        if not ((row >= 0).all() and abs(row.sum() - 1) <= _SUM_TOLERANCE):
+            raise ValueError(
+                "each row of probabilities must be non-negative with the sum 1 "
+                f"(got {row.tolist()} for {id_})"
+            )
     prediction = [labels[index] for index in probabilities.argmax(axis=1)]
     metrics = {"fold": int(fold), **classification_metrics(truth, prediction, labels)}
     rows = zip(ids, truth, prediction, probabilities, strict=True)
@@ -101,107 +121,50 @@ def write_fold(
 
 
 def summarise(folds: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Join folds with their mean and (population) standard deviation.
-
-    Returns
-    -------
-    dict
-        ``folds`` as given; ``mean`` and ``std`` over folds of each rate. ``std`` is
-        None for one fold.
-
-    Example
-    -------
-    >>> fold = {"fold": 1, "ua": 50.0, "macro_f1": 40.0}
-    >>> summary = summarise([{**fold, "wa": 60.0}, {**fold, "wa": 70.0}])
-    >>> summary["mean"]["wa"], summary["std"]["wa"]
-    (65.0, 5.0)
-    """
-    if not folds:
-        raise ValueError("there is nothing to summarise (got 0 folds)")
+    """Join folds with the mean and (population) standard deviation of each rate."""
     return {
         "folds": list(folds),
-        "mean": _over(np.mean, folds),
-        "std": _over(np.std, folds) if len(folds) > 1 else None,
+        "mean": _over(folds, _mean),
+        "std": _over(folds, partial(_std, less=0)),
     }
 
 
-def summarise_seeds(summaries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Join what `summarise` gives for each seed.
+def summarise_seeds(runs: Sequence[Run]) -> dict[str, Any]:
+    """Join the runs of a head's seeds.
 
-    Returns
-    -------
-    dict
-        ``mean``: over seeds, of the means over folds. ``std``: the deviation over
-        folds, averaged over the seeds that have one, or None. ``std_over_seeds``: the
-        (sample) deviation of the seeds' means; None for one seed.
-
-    Example
-    -------
-    >>> flat = {"ua": 50.0, "macro_f1": 40.0}
-    >>> a = {"mean": {**flat, "wa": 60.0}, "std": {**flat, "wa": 1.0}}
-    >>> b = {"mean": {**flat, "wa": 62.0}, "std": {**flat, "wa": 2.0}}
-    >>> joined = summarise_seeds([a, b])
-    >>> joined["mean"]["wa"], joined["std"]["wa"]
-    (61.0, 1.5)
-    >>> round(joined["std_over_seeds"]["wa"], 4)
-    1.4142
+    ``folds`` and ``n_folds`` say how many are finished, and how many there are in all.
+    ``std`` is the deviation over folds, averaged over the seeds that have one,
+    ``std_over_seeds`` the (sample) deviation of the seeds' means.
     """
-    means = [summary["mean"] for summary in summaries]
-    stds = [summary["std"] for summary in summaries if summary["std"]]
+    each = []
+    for run in runs:
+        folds = [fold["fold"] for fold in run.metrics]
+        each.append({"seed": run.seed, **summarise(run.metrics), "folds": folds})
+    means = [run["mean"] for run in each]
     return {
-        "mean": _over(np.mean, means),
-        "std": _over(np.mean, stds) if stds else None,
-        "std_over_seeds": _over(_sample_std, means) if len(means) > 1 else None,
+        "folds": sum(len(run.metrics) for run in runs),
+        "n_folds": sum(run.n_folds for run in runs),
+        "mean": _over(means, _mean),
+        "std": _over([run["std"] for run in each], _mean),
+        "std_over_seeds": _over(means, partial(_std, less=1)),
+        "runs": each,
     }
 
 
 def pool_confusion(folds: Sequence[Mapping[str, Any]]) -> list[list[int]]:
-    """Add the folds' confusion matrices.
-
-    Example
-    -------
-    >>> folds = [{"confusion": [[1, 2], [3, 4]]}, {"confusion": [[1, 0], [0, 1]]}]
-    >>> pool_confusion(folds)
-    [[2, 2], [3, 5]]
-    """
+    """Add the folds' confusion matrices."""
     return np.sum([fold["confusion"] for fold in folds], axis=0).tolist()
 
 
-def _over(function: Any, items: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    return {rate: float(function([item[rate] for item in items])) for rate in RATES}
+def _over(items: Sequence[Mapping[str, Any]], join: Callable) -> dict[str, Any]:
+    return {rate: join([item[rate] for item in items]) for rate in RATES}
 
 
-def _sample_std(values: Sequence[float]) -> float:
-    return float(np.std(values, ddof=1))
+def _mean(values: list[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if known else None
 
 
-def _check_predictions(
-    ids: list[str],
-    probabilities: np.ndarray,
-    labels: list[str],
-    clips: Mapping[str, Mapping[str, Any]],
-) -> None:
-    if probabilities.shape != (len(ids), len(labels)):
-        raise ValueError(
-            f"probabilities must have shape ({len(ids)}, {len(labels)}), one row per "
-            f"id and one column per label (got {probabilities.shape})"
-        )
-    twice = sorted(id_ for id_, times in Counter(ids).items() if times > 1)
-    if twice:
-        raise ValueError(f"ids must differ from one another (got {twice} twice)")
-    for id_ in ids:
-        missing = [
-            column for column in CLIP_COLUMNS if column not in clips.get(id_, {})
-        ]
-        if missing:
-            raise ValueError(f"clips has no {' and no '.join(missing)} of {id_}")
-    off = ~(
-        (probabilities >= 0).all(axis=1)
-        & (np.abs(probabilities.sum(axis=1) - 1) <= _SUM_TOLERANCE)
-    )
-    if off.any():
-        index = int(off.argmax())
-        raise ValueError(
-            "each row of probabilities must be non-negative with the sum 1 "
-            f"(got {probabilities[index].tolist()} for {ids[index]})"
-        )
+def _std(values: list[float], less: int) -> float | None:
+    """Divide the squared deviations by their number less ``less``."""
+    return float(np.std(values, ddof=less)) if len(values) > 1 else None

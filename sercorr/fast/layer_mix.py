@@ -9,26 +9,25 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
+from torch import Tensor
 
 _CHUNK = {"cpu": 2**19, "cuda": 2**26}
 """Elements converted to float32 at a time: 2 MB stay in a processor's cache."""
 
 
-def mix_clips(
-    clips: Sequence[torch.Tensor], gammas: torch.Tensor
-) -> tuple[torch.Tensor, ...]:
+def mix_clips(clips: Sequence[Tensor], gammas: Tensor) -> list[Tensor]:
     """Average the layers of clips of any lengths, with several sets of weights.
 
     Arguments
     ---------
     clips : sequence of torch.Tensor
-        (L, T_i, D) each, of one floating type.
+        (L, T_i, D) each, of one floating type; they get no gradient.
     gammas : torch.Tensor
         (K, L), the gammas of equation (1) in K rows, float32 or wider.
 
     Returns
     -------
-    tuple of torch.Tensor
+    list of torch.Tensor
         K averages (T_1 + T_2 + ..., D) of the clips one after the other, each to the
         bit what it is without the others.
 
@@ -41,7 +40,7 @@ def mix_clips(
     """
     dtype = torch.promote_types(clips[0].dtype, gammas.dtype)
     with torch.autocast(gammas.device.type, enabled=False):
-        return _MixClips.apply(gammas.to(dtype), *clips)
+        return list(_MixClips.apply(gammas.to(dtype), *clips))
 
 
 class _MixClips(torch.autograd.Function):
@@ -53,61 +52,41 @@ class _MixClips(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(
-        ctx: Any, gammas: torch.Tensor, *clips: torch.Tensor
-    ) -> tuple[torch.Tensor, ...]:
+    def forward(ctx: Any, gammas: Tensor, *clips: Tensor) -> tuple[Tensor, ...]:
         ctx.save_for_backward(gammas, *clips)
         size = clips[0].shape[-1]
         frames = sum(clip.shape[1] for clip in clips)
         mixed = tuple(gammas.new_empty(frames, size) for _ in gammas)
-        for start, chunk in _chunks(clips, gammas):
-            end = start + len(chunk)
+        for place, chunk in _chunks(clips, gammas):
             for row, target in zip(gammas, mixed, strict=True):
                 rows = row.expand(len(chunk), 1, -1)
-                torch.bmm(rows, chunk, out=target[start:end].unsqueeze(1))
+                torch.bmm(rows, chunk, out=target[place].unsqueeze(1))
         return mixed
 
     @staticmethod
-    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         gammas, *clips = ctx.saved_tensors
-        of_mixed = [gradient.contiguous() for gradient in gradients]
-        slopes = None
-        if ctx.needs_input_grad[0]:
-            slopes = torch.zeros_like(gammas)
-            for start, chunk in _chunks(clips, gammas):
-                end = start + len(chunk)
-                for slope, source in zip(slopes, of_mixed, strict=True):
-                    columns = source[start:end].unsqueeze(1)
-                    products = torch.bmm(columns, chunk.transpose(1, 2))
-                    slope.add_(products.sum(dim=(0, 1)))
-        of_clips: list[torch.Tensor | None] = [None] * len(clips)
-        if any(ctx.needs_input_grad[1:]):
-            everything = torch.einsum("ktd,kl->ltd", torch.stack(of_mixed), gammas)
-            pieces = everything.split([clip.shape[1] for clip in clips], dim=1)
-            of_clips = [
-                piece.to(clip.dtype) for clip, piece in zip(clips, pieces, strict=True)
-            ]
-        return (slopes, *of_clips)
+        gradients = tuple(gradient.contiguous() for gradient in gradients)
+        slopes = torch.zeros_like(gammas)
+        for place, chunk in _chunks(clips, gammas):
+            for slope, gradient in zip(slopes, gradients, strict=True):
+                rows = gradient[place].unsqueeze(1)
+                slope.add_(torch.bmm(rows, chunk.transpose(1, 2)).sum(dim=(0, 1)))
+        return (slopes, *[None] * len(clips))
 
 
-def _chunks(
-    clips: Sequence[torch.Tensor], gammas: torch.Tensor
-) -> Iterator[tuple[int, torch.Tensor]]:
-    """Yield (first frame, (frames, L, D)) in the type of ``gammas``."""
-    start, buffer = 0, None
+def _chunks(clips: Sequence[Tensor], gammas: Tensor) -> Iterator[tuple[slice, Tensor]]:
+    """Yield places and frames (n, L, D) in the type of ``gammas``."""
+    layers, _, size = clips[0].shape
+    longest = max(clip.shape[1] for clip in clips)
+    step = max(_CHUNK.get(gammas.device.type, 2**26) // (layers * size), 1)
+    buffer = gammas.new_empty(min(step, longest), layers, size)
+    start = 0
     for clip in clips:
-        layers, frames, size = clip.shape
-        if clip.dtype == gammas.dtype and clip.stride(-1) == 1:
-            yield start, clip.transpose(0, 1)
-            start += frames
-            continue
-        step = max(_CHUNK.get(clip.device.type, 2**26) // (layers * size), 1)
-        step = min(step, frames)
-        if buffer is None or len(buffer) < step:
-            buffer = gammas.new_empty(step, layers, size)
-        for first in range(0, frames, step):
-            piece = clip[:, first : first + step].transpose(0, 1)
-            chunk = buffer[: len(piece)]
-            chunk.copy_(piece)
-            yield start, chunk
-            start += len(piece)
+        ready = clip.dtype == gammas.dtype and clip.stride(-1) == 1
+        for piece in [clip] if ready else clip.split(step, dim=1):
+            frames = piece.transpose(0, 1)  # (n, L, D)
+            if not ready:
+                frames = buffer[: len(frames)].copy_(frames)
+            yield slice(start, start + len(frames)), frames
+            start += len(frames)

@@ -9,7 +9,7 @@ _LARGEST = (64 << 20, 32 << 20)
 
 
 def keep_freed_memory() -> bool:
-    """Let tensors of this process reuse memory instead of fetching it anew.
+    """Let tensors of this process reuse memory; say whether the C library agreed.
 
     By default glibc gives large blocks back to the system at once. The next tensor of
     that size comes as pages that the system clears one by one at their first touch:
@@ -17,11 +17,6 @@ def keep_freed_memory() -> bool:
     of up to 64 MiB (32 in old releases) are kept from now on. Larger ones are not:
     what lies between kept blocks can be several times what is in use. Where there is
     no glibc, or under ``SERCORR_FAST=0``, nothing is changed.
-
-    Returns
-    -------
-    bool
-        Whether the C library took the settings.
     """
     if not enabled():
         return False

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any, cast
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 _FRAMES = 256
 """Rows that the order is chosen for; other numbers are as correct, and as fast."""
@@ -18,16 +18,11 @@ _OPERATORS = ("_reorder_linear_weight", "_linear_pointwise")
 
 
 def pack_linear_layers(model: nn.Module) -> None:
-    """Let all linear layers of a frozen model use packed weights.
+    """Let all linear layers of a frozen model use packed weights, in place.
 
     The model computes the same to float32 rounding, has the same parameters, and may
     be moved and converted as before. The weights are in memory twice. Nothing
     changes where torch has no oneDNN or lacks the two operators, which are private.
-
-    Arguments
-    ---------
-    model : torch.nn.Module
-        Changed in place.
     """
     if not torch.backends.mkldnn.is_available():
         return
@@ -40,29 +35,17 @@ def pack_linear_layers(model: nn.Module) -> None:
 
 
 class PackedLinear(nn.Linear):
-    """A linear layer for inference, see `pack_linear_layers`.
+    """A linear layer for inference, see `pack_linear_layers`."""
 
-    Example
-    -------
-    >>> layer = nn.Sequential(nn.Linear(2, 1))
-    >>> _ = nn.init.ones_(layer[0].weight), nn.init.zeros_(layer[0].bias)
-    >>> pack_linear_layers(layer)
-    >>> with torch.no_grad():
-    ...     layer(torch.tensor([[1.0, 2.0]]))
-    tensor([[3.]])
-    """
-
-    _packed: torch.Tensor | None = None
+    _packed: Tensor | None = None
 
     def pack(self) -> None:
         """Order the weights anew, after they have changed."""
-        weight = self.weight.detach()
-        fits = weight.device.type == "cpu" and weight.dtype == torch.float32
-        self._packed = (
-            torch.ops.mkldnn._reorder_linear_weight(weight, _FRAMES) if fits else None
-        )
+        weight, self._packed = self.weight.detach(), None
+        if weight.device.type == "cpu" and weight.dtype == torch.float32:
+            self._packed = torch.ops.mkldnn._reorder_linear_weight(weight, _FRAMES)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def forward(self, x: Tensor) -> Tensor:
         """Apply the layer to (..., in_features)."""
         if self._packed is None or torch.is_grad_enabled():
             return super().forward(x)

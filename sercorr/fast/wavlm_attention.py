@@ -8,17 +8,14 @@ bias is an additive mask, so the fused kernel does the same with less memory.
 import types
 from typing import Any
 
-import torch
 import torch.nn.functional as F
+from torch import Tensor
 
 
 def use_fused_attention(model: Any) -> None:
-    """Make every attention module of a WavLM model use the fused kernel.
+    """Make every attention module of a transformers `WavLMModel` use the fused kernel.
 
-    Arguments
-    ---------
-    model : transformers.WavLMModel
-        Changed in place; its parameters stay as they are.
+    The model is changed in place; its parameters stay as they are.
     """
     for layer in model.encoder.layers:
         layer.attention.torch_multi_head_self_attention = types.MethodType(
@@ -28,29 +25,16 @@ def use_fused_attention(model: Any) -> None:
 
 def fused_self_attention(
     attention: Any,
-    hidden_states: torch.Tensor,
-    attention_mask: torch.Tensor | None,
-    gated_position_bias: torch.Tensor,
-) -> tuple[torch.Tensor, None]:
+    hidden_states: Tensor,
+    attention_mask: Tensor | None,
+    gated_position_bias: Tensor,
+) -> tuple[Tensor, None]:
     """Compute softmax(q k' / sqrt(d) + bias) v and its output projection.
 
-    Arguments
-    ---------
-    attention : transformers' WavLMAttention
-        Holds the projections; H heads of size d.
-    hidden_states : torch.Tensor
-        (B, T, D).
-    attention_mask : torch.Tensor or None
-        (B, T), bool, true on real frames; None means that all are.
-    gated_position_bias : torch.Tensor
-        (B * H, T, T), added to the logits; overwritten on padding.
-
-    Returns
-    -------
-    output : torch.Tensor
-        (B, T, D).
-    weights : None
-        In place of the attention weights, which nothing needs.
+    ``attention`` is transformers' WavLMAttention, with H heads of size d;
+    ``hidden_states`` (B, T, D); ``attention_mask`` (B, T), True on real frames, or
+    None; ``gated_position_bias`` (B * H, T, T), overwritten on padding. Returns
+    (B, T, D), and None in place of the weights, which nothing needs.
     """
     batch, size, _ = hidden_states.shape
     heads = (batch, size, attention.num_heads, attention.head_dim)

@@ -131,6 +131,5 @@ def _compute(upstream: FrozenUpstream, waves: list[torch.Tensor]) -> torch.Tenso
     relative = absolute_to_relative(samples, padded.shape[1])
     tensors = itertools.chain(upstream.parameters(), upstream.buffers())
     place = next((tensor.device for tensor in tensors), torch.device("cpu"))
-    with torch.inference_mode():
-        layers, _ = upstream(padded.to(place), relative.to(place))
+    layers, _ = upstream(padded.to(place), relative.to(place))
     return layers

@@ -195,7 +195,7 @@ class StoredClips:
             )
         own = next(entry for entry in computed if entry.clip.digest == digest)
         own.require_finite()
-        layers = own.stored.to("cpu").clone()  # was made in inference mode
+        layers = own.stored.to("cpu")
         try:
             self.store.write(digest, layers, own.clip.samples)
             place = "computed again from"

@@ -204,7 +204,7 @@ class StoredFeatures:
         ]
 
     def workers(self, wanted: int) -> int:
-        """Say how many loader processes make sense: none if there is nothing to read."""
+        """Say how many loader processes make sense: none if all is in memory."""
         return 0 if self.preloaded else wanted
 
     def identity(self) -> dict[str, Any]:

@@ -184,6 +184,7 @@ class FeatureStore:
         stored = layers.to("cpu", self.dtype).contiguous()
         numbers = stored.reshape(-1).view(torch.uint8).numpy()
         text = describe_entry(self._signature, audio, samples, numbers)
+        # save_file would hide which error the system gives
         content = save({TENSOR: stored}, metadata={METADATA: text})
         try:
             with atomic_path(self.path(audio)) as temporary:

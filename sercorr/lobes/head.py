@@ -1,13 +1,14 @@
 """What is trained: layer mix, projection, channel dropout, pooling, classifier."""
 
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 import torch.nn.functional as F
-from torch import nn
+from torch import Tensor, nn
 
 from sercorr.errors import InputError
-from sercorr.lengths import absolute_to_relative, relative_to_absolute
+from sercorr.lengths import absolute_to_relative, real_counts
 from sercorr.lobes.layer_mix import LayerMix, mix_clips
 
 
@@ -37,33 +38,10 @@ class ChannelDropout(nn.Module):
             raise InputError(f"channel_dropout is {p}; it must be at least 0, under 1")
         self.p = p
 
-    def extra_repr(self) -> str:
-        """Show p where the module is printed."""
-        return f"p={self.p}"
-
-    def draw(self, batch: int, like: torch.Tensor) -> torch.Tensor | None:
-        """Draw what each channel of each utterance is multiplied with.
-
-        Arguments
-        ---------
-        batch : int
-            B.
-        like : torch.Tensor
-            (..., D), of the wanted type and device.
-
-        Returns
-        -------
-        torch.Tensor or None
-            (B, 1, D), 0 or 1/(1-p); None where nothing is dropped.
-        """
-        if not self.training or self.p == 0:
-            return None
-        return F.dropout(like.new_ones(batch, 1, like.shape[-1]), self.p)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def forward(self, x: Tensor) -> Tensor:
         """Drop channels of (B, T, D)."""
-        kept = self.draw(len(x), x)
-        return x if kept is None else x * kept
+        ones = x.new_ones(len(x), 1, x.shape[-1])
+        return x * F.dropout(ones, self.p, self.training)
 
 
 class EmotionHead(nn.Module):
@@ -78,7 +56,7 @@ class EmotionHead(nn.Module):
     pooling : torch.nn.Module
         Called with frames (B, T, projection_size), 0 on padding, and their relative
         lengths (B,); has the attributes ``input_size``, equal to projection_size, and
-        ``output_size``. `make_pooling` makes the paper's four. Where its own class
+        ``output_size``; otherwise an `InputError` is raised. Where its own class
         (not a base class) says ``pools_clips_independently = True``, clips of similar
         length are pooled together, which saves padding; otherwise the whole batch.
     n_classes : int
@@ -87,11 +65,6 @@ class EmotionHead(nn.Module):
         p_d.
     projection_size : int
         d_v.
-
-    Raises
-    ------
-    InputError
-        The pooling lacks a size, or takes another than ``projection_size``.
 
     Example
     -------
@@ -121,46 +94,25 @@ class EmotionHead(nn.Module):
         self.classifier = nn.Linear(output_size, n_classes)
 
     def forward(
-        self,
-        layers: torch.Tensor | Sequence[torch.Tensor],
-        lengths: torch.Tensor | None = None,
-    ) -> torch.Tensor:
-        """Classify utterances.
+        self, layers: Tensor | Sequence[Tensor], lengths: Tensor | None = None
+    ) -> Tensor:
+        """Classify utterances: logits (B, n_classes).
 
-        Arguments
-        ---------
-        layers : torch.Tensor or sequence of torch.Tensor
-            A padded batch (B, L, T, D), or clips (L, T_i, D) of any lengths; of any
-            floating type.
-        lengths : torch.Tensor or None
-            (B,), relative, for a padded batch; None means full length.
-
-        Returns
-        -------
-        torch.Tensor
-            (B, n_classes), logits.
+        ``layers`` are a padded batch (B, L, T, D) with relative ``lengths`` (B,), None
+        for full length; or clips (L, T_i, D) of any lengths. Of any floating type.
         """
-        clips = _as_clips(layers, lengths)
+        clips = _cut(layers, lengths)
         (frames,) = project_clips(clips, [self])
         return self.classify(frames, [clip.shape[1] for clip in clips])
 
-    def classify(self, frames: torch.Tensor, counts: Sequence[int]) -> torch.Tensor:
+    def classify(self, frames: Tensor, counts: Sequence[int]) -> Tensor:
         """Classify clips whose layers are already averaged and projected.
 
-        Arguments
-        ---------
-        frames : torch.Tensor
-            (T_1 + T_2 + ..., projection_size), the clips one after the other, from
-            `project_clips`.
-        counts : sequence of int
-            T_1, T_2, ...
-
-        Returns
-        -------
-        torch.Tensor
-            (B, n_classes), logits in the order of the clips.
+        ``frames`` are (T_1 + T_2 + ..., projection_size), from `project_clips`, and
+        ``counts`` T_1, T_2, ...; the logits (B, n_classes) are in the clips' order.
         """
-        kept = self.channel_dropout.draw(len(counts), frames)
+        # drawn in the order of the clips, whatever their lengths and groups
+        kept = self.channel_dropout(frames.new_ones(len(counts), 1, frames.shape[1]))
         clips = frames.split(list(counts))
         groups = [list(range(len(clips)))]
         # The class itself must say so: one derived from ours may look at all clips.
@@ -169,31 +121,19 @@ class EmotionHead(nn.Module):
         pooled = []
         for group in groups:
             padded, lengths = _pad([clips[place] for place in group])
-            if kept is not None:
-                padded = padded * kept[group]
-            pooled.append(self.pooling(padded, lengths))
+            pooled.append(self.pooling(padded * kept[group], lengths))
         order = torch.tensor([place for group in groups for place in group])
         logits = self.classifier(torch.cat(pooled))
         return logits[order.argsort().to(logits.device)]
 
 
 def project_clips(
-    clips: Sequence[torch.Tensor], heads: Sequence[EmotionHead]
-) -> list[torch.Tensor]:
+    clips: Sequence[Tensor], heads: Sequence[EmotionHead]
+) -> list[Tensor]:
     """Average the layers of clips and project them, for several heads at once.
 
-    Arguments
-    ---------
-    clips : sequence of torch.Tensor
-        (L, T_i, D) each, of one floating type.
-    heads : sequence of EmotionHead
-        With as many layers and channels.
-
-    Returns
-    -------
-    list of torch.Tensor
-        (T_1 + T_2 + ..., projection_size) for each head, to the bit what it is for
-        this head alone.
+    ``clips`` (L, T_i, D) of one floating type give (T_1 + T_2 + ..., projection_size)
+    for each head, to the bit what it is for this head alone.
     """
     mixed = mix_clips(clips, [head.layer_mix for head in heads])
     return [head.projection(own) for head, own in zip(heads, mixed, strict=True)]
@@ -201,39 +141,32 @@ def project_clips(
 
 def _output_size(pooling: nn.Module, projection_size: int) -> int:
     """Say how many channels a pooling returns, once it takes those that it gets."""
-    name, sizes = type(pooling).__name__, []
-    for attribute, verb in (("input_size", "takes"), ("output_size", "returns")):
-        size = getattr(pooling, attribute, None)
-        if not isinstance(size, int):
+    name = type(pooling).__name__
+    for attribute in ("input_size", "output_size"):
+        if not isinstance(getattr(pooling, attribute, None), int):
             raise InputError(
-                f"the pooling {name} has no {attribute}; give it this attribute, the "
-                f"number of channels that it {verb}"
+                f"the pooling {name} has no {attribute}; give it input_size and "
+                "output_size, the numbers of channels that it takes and returns"
             )
-        sizes.append(size)
-    if sizes[0] != projection_size:
+    if pooling.input_size != projection_size:
         raise InputError(
-            f"the pooling {name} takes {sizes[0]} channels but projection_size is "
-            f"{projection_size}; make them equal"
+            f"the pooling {name} takes {pooling.input_size} channels but "
+            f"projection_size is {projection_size}; make them equal"
         )
-    return sizes[1]
+    return cast(int, pooling.output_size)
 
 
-def _as_clips(
-    layers: torch.Tensor | Sequence[torch.Tensor], lengths: torch.Tensor | None
-) -> list[torch.Tensor]:
+def _cut(layers: Tensor | Sequence[Tensor], lengths: Tensor | None) -> list[Tensor]:
     """Cut a padded batch (B, L, T, D) into its clips (L, T_i, D)."""
-    if not isinstance(layers, torch.Tensor):
+    if not isinstance(layers, Tensor):
         if lengths is not None:
             raise ValueError("a list of clips has no padding: leave lengths out")
         return list(layers)
-    if layers.dim() != 4 or (lengths is not None and len(lengths) != len(layers)):
+    if layers.dim() != 4:
         raise ValueError(
-            "layers must have shape (B, L, T, D) and lengths (B,) (got "
-            f"{tuple(layers.shape)} and {None if lengths is None else len(lengths)})"
+            f"layers must have shape (B, L, T, D) (got {tuple(layers.shape)})"
         )
-    if lengths is None:
-        return list(layers)
-    counts = relative_to_absolute(lengths, layers.shape[2]).tolist()
+    counts = real_counts(lengths, len(layers), layers.shape[2])
     return [clip[:, :count] for clip, count in zip(layers, counts, strict=True)]
 
 
@@ -254,7 +187,7 @@ def _similar(counts: Sequence[int]) -> list[list[int]]:
     return groups
 
 
-def _pad(clips: Sequence[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+def _pad(clips: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
     """Turn clips (T_i, D) into (B, T, D), 0 on padding, and relative lengths.
 
     torch's `pad_sequence` would copy the whole gradient once per clip.

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from sercorr import fast, functional
 from sercorr.fast import layer_mix as fast_layer_mix
@@ -27,28 +27,15 @@ class LayerMix(nn.Module):
 
     def __init__(self, num_layers: int):
         super().__init__()
-        if num_layers < 1:
-            raise ValueError(f"num_layers must be at least 1 (got {num_layers})")
         self.weight = nn.Parameter(torch.zeros(num_layers))
 
     @property
-    def gammas(self) -> torch.Tensor:
+    def gammas(self) -> Tensor:
         """The layers' weights (L,): not negative, summing to 1."""
         return functional.layer_weights(self.weight)
 
-    def forward(self, layers: torch.Tensor) -> torch.Tensor:
-        """Average the layers.
-
-        Arguments
-        ---------
-        layers : torch.Tensor
-            (B, L, T, D), of any floating type.
-
-        Returns
-        -------
-        torch.Tensor
-            (B, T, D), float32 at least.
-        """
+    def forward(self, layers: Tensor) -> Tensor:
+        """Average (B, L, T, D), of any floating type, to (B, T, D), float32 or more."""
         if layers.dim() != 4:
             raise ValueError(
                 f"layers must have shape (B, L, T, D) (got {tuple(layers.shape)})"
@@ -57,9 +44,7 @@ class LayerMix(nn.Module):
         return mixed.view(len(layers), *layers.shape[2:])
 
 
-def mix_clips(
-    clips: Sequence[torch.Tensor], mixes: Sequence[LayerMix]
-) -> list[torch.Tensor]:
+def mix_clips(clips: Sequence[Tensor], mixes: Sequence[LayerMix]) -> list[Tensor]:
     """Average the layers of clips of any lengths, with several sets of weights.
 
     Arguments
@@ -82,8 +67,8 @@ def mix_clips(
                 f"clips must have shape ({gammas.shape[1]}, T, D) "
                 f"(got {tuple(clip.shape)})"
             )
-    if fast.enabled():
-        return list(fast_layer_mix.mix_clips(clips, gammas))
+    if fast.enabled() and not any(clip.requires_grad for clip in clips):
+        return fast_layer_mix.mix_clips(clips, gammas)
     return [
         torch.cat([functional.mix_layers(clip, own) for clip in clips])
         for own in gammas

@@ -6,40 +6,38 @@ that `EmotionHead` may hand it the clips of a batch in groups of similar length.
 """
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from sercorr import functional
 from sercorr.errors import InputError
 from sercorr.functional import EPSILON
-from sercorr.lengths import frame_mask
+from sercorr.lengths import count_mask, real_counts
+
+
+def _real_frames(x: Tensor, lengths: Tensor | None, input_size: int) -> Tensor:
+    """Say which frames of (B, T, input_size) are real: (B, T), bool."""
+    if x.dim() != 3 or x.shape[-1] != input_size:
+        raise ValueError(
+            f"the input must have shape (B, T, {input_size}) (got {tuple(x.shape)})"
+        )
+    batch, size, _ = x.shape
+    return count_mask(real_counts(lengths, batch, size), size, x.device)
 
 
 class _Pooling(nn.Module):
+    """What the four share: ``input_size``, D channels per frame, and weights of 1/T."""
+
     def __init__(self, input_size: int):
         super().__init__()
-        if input_size < 1:
-            raise InputError(f"input_size is {input_size}; it must be at least 1")
         self.input_size = input_size
 
-    def _mask(self, x: torch.Tensor, lengths: torch.Tensor | None) -> torch.Tensor:
-        if x.dim() != 3 or x.shape[-1] != self.input_size:
-            raise ValueError(
-                f"the input must have shape (B, T, {self.input_size}) "
-                f"(got {tuple(x.shape)})"
-            )
-        return frame_mask(lengths, x.shape[0], x.shape[1], x.device)
-
-    def _uniform(self, x: torch.Tensor, lengths: torch.Tensor | None) -> torch.Tensor:
-        return functional.uniform_weights(self._mask(x, lengths))
+    def weights(self, x: Tensor, lengths: Tensor | None) -> Tensor:
+        """The frames' weights (B, T): here 1/T each."""
+        return functional.uniform_weights(_real_frames(x, lengths, self.input_size))
 
 
 class MeanPooling(_Pooling):
-    """Mean over time, equation (2).
-
-    Arguments
-    ---------
-    input_size : int
-        D, channels per frame.
+    """Mean over time, equation (2), of ``input_size`` channels.
 
     Example
     -------
@@ -55,20 +53,13 @@ class MeanPooling(_Pooling):
         """D."""
         return self.input_size
 
-    def forward(
-        self, x: torch.Tensor, lengths: torch.Tensor | None = None
-    ) -> torch.Tensor:
+    def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Pool (B, T, D) with relative ``lengths`` (B,) to (B, D)."""
-        return functional.weighted_mean(x, self._uniform(x, lengths))
+        return functional.weighted_mean(x, self.weights(x, lengths))
 
 
 class MeanStdPooling(_Pooling):
     """Mean and standard deviation (of 1/T) over time, equation (3).
-
-    Arguments
-    ---------
-    input_size : int
-        D, channels per frame.
 
     Example
     -------
@@ -84,11 +75,9 @@ class MeanStdPooling(_Pooling):
         """2D."""
         return 2 * self.input_size
 
-    def forward(
-        self, x: torch.Tensor, lengths: torch.Tensor | None = None
-    ) -> torch.Tensor:
+    def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Pool (B, T, D) with relative ``lengths`` (B,) to (B, 2D)."""
-        weights = self._uniform(x, lengths)
+        weights = self.weights(x, lengths)
         mean = functional.weighted_mean(x, weights)
         variance = functional.weighted_variance(x, weights)
         return torch.cat([mean, functional.standard_deviation(variance)], dim=-1)
@@ -97,12 +86,7 @@ class MeanStdPooling(_Pooling):
 class CorrelationPooling(_Pooling):
     """Correlations between channels over time, equations (4) and (5).
 
-    Arguments
-    ---------
-    input_size : int
-        D, channels per frame; at least 2.
-    eps : float
-        Epsilon of S = ss' + eps.
+    ``input_size`` is D, at least 2, and ``eps`` the epsilon of S = ss' + eps.
 
     Example
     -------
@@ -124,13 +108,7 @@ class CorrelationPooling(_Pooling):
         """D(D-1)/2."""
         return self.input_size * (self.input_size - 1) // 2
 
-    def weights(self, x: torch.Tensor, lengths: torch.Tensor | None) -> torch.Tensor:
-        """The frames' weights (B, T): here 1/T each."""
-        return self._uniform(x, lengths)
-
-    def forward(
-        self, x: torch.Tensor, lengths: torch.Tensor | None = None
-    ) -> torch.Tensor:
+    def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Pool (B, T, D) with relative ``lengths`` (B,) to (B, D(D-1)/2).
 
         The elements above the diagonal of the correlation matrix, row by row.
@@ -140,18 +118,12 @@ class CorrelationPooling(_Pooling):
         return functional.strict_upper_triangle(correlations)
 
 
-class CorrelationAttention(_Pooling):
+class CorrelationAttention(nn.Module):
     """The paper's attention over frames, equations (7) and (8).
 
-    Several heads, one set of weights: w = softmax_t(log sum_h exp(q_h' o_t + b_h)),
-    with o_t = ReLU(W_att v_t).
-
-    Arguments
-    ---------
-    input_size : int
-        D.
-    n_heads : int
-        H.
+    H heads, one set of weights: w = softmax_t(log sum_h exp(q_h' o_t + b_h)), with
+    o_t = ReLU(W_att v_t). ``forward`` turns (B, T, D) into weights (B, T) whose rows
+    sum to 1 and that are exactly 0 on padding.
 
     Example
     -------
@@ -162,30 +134,15 @@ class CorrelationAttention(_Pooling):
     """
 
     def __init__(self, input_size: int, n_heads: int = 4):
-        super().__init__(input_size)
+        super().__init__()
         if n_heads < 1:
             raise InputError(f"n_heads is {n_heads}; at least one head is needed")
         self.projection = nn.Linear(input_size, input_size, bias=False)
         self.queries = nn.Linear(input_size, n_heads)
 
-    def forward(
-        self, x: torch.Tensor, lengths: torch.Tensor | None = None
-    ) -> torch.Tensor:
-        """Weigh the frames of (B, T, D).
-
-        Arguments
-        ---------
-        x : torch.Tensor
-            (B, T, D).
-        lengths : torch.Tensor or None
-            (B,), relative.
-
-        Returns
-        -------
-        torch.Tensor
-            (B, T): rows sum to 1, exactly 0 on padding.
-        """
-        mask = self._mask(x, lengths)
+    def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """Weigh the frames of (B, T, D), with relative ``lengths`` (B,)."""
+        mask = _real_frames(x, lengths, self.projection.in_features)
         if lengths is not None:  # infinities on padding would reach the gradients
             x = x.masked_fill(~mask.unsqueeze(-1), 0.0)
         scores = functional.attention_scores(
@@ -197,14 +154,7 @@ class CorrelationAttention(_Pooling):
 class AttentiveCorrelationPooling(CorrelationPooling):
     """Correlations between channels, frames weighted by attention: (5) to (8).
 
-    Arguments
-    ---------
-    input_size : int
-        D, channels per frame; at least 2.
-    n_heads : int
-        H, heads of the attention.
-    eps : float
-        Epsilon of S = ss' + eps.
+    As `CorrelationPooling`, with ``n_heads`` heads H of the attention.
 
     Example
     -------
@@ -219,7 +169,7 @@ class AttentiveCorrelationPooling(CorrelationPooling):
         super().__init__(input_size, eps)
         self.attention = CorrelationAttention(input_size, n_heads)
 
-    def weights(self, x: torch.Tensor, lengths: torch.Tensor | None) -> torch.Tensor:
+    def weights(self, x: Tensor, lengths: Tensor | None) -> Tensor:
         """The frames' weights (B, T), from the attention."""
         return self.attention(x, lengths)
 
@@ -231,31 +181,23 @@ POOLINGS = ("mean", "mean_std", "corr", "attentive_corr")
 def make_pooling(name: str, input_size: int, n_heads: int = 4) -> nn.Module:
     """Make a pooling by its name in the settings.
 
-    Arguments
-    ---------
-    name : str
-        ``mean``, ``mean_std``, ``corr`` or ``attentive_corr``.
-    input_size : int
-        D, channels per frame.
-    n_heads : int
-        H; used by ``attentive_corr`` alone.
-
-    Raises
-    ------
-    InputError
-        The name is none of the four.
+    ``name`` is one of `POOLINGS`, or an `InputError` is raised; ``input_size`` is D,
+    the channels per frame; ``n_heads`` is used by ``attentive_corr`` alone.
 
     Example
     -------
     >>> [make_pooling(name, 256).output_size for name in POOLINGS]
     [256, 512, 32640, 32640]
     """
-    if name == "mean":
-        return MeanPooling(input_size)
-    if name == "mean_std":
-        return MeanStdPooling(input_size)
-    if name == "corr":
-        return CorrelationPooling(input_size)
     if name == "attentive_corr":
         return AttentiveCorrelationPooling(input_size, n_heads)
-    raise InputError(f"pooling is {name!r}; it must be one of {', '.join(POOLINGS)}")
+    plain = {
+        "mean": MeanPooling,
+        "mean_std": MeanStdPooling,
+        "corr": CorrelationPooling,
+    }
+    if name not in plain:
+        raise InputError(
+            f"pooling is {name!r}; it must be one of {', '.join(POOLINGS)}"
+        )
+    return plain[name](input_size)

@@ -1,16 +1,26 @@
-"""The paper's Table 1, to be shown beside our own numbers.
+"""What a run is called, and the number of the paper's Table 1 that may stand beside it.
 
-Kakouros, Stafylakis, Mošner and Burget, ICASSP 2023, Table 1: percent accuracy on
-IEMOCAP, mean and standard deviation over the five test sessions. The caption calls
-it unweighted accuracy; what the paper's set-up computes is the plain fraction of
-utterances that are right, our ``wa``.
+A run is known by the classes that its settings name. In the settings of a ``run.json``
+a tagged mapping is ``{"tag": "!new:package.Class", "value": {...}}``, a tagged scalar
+its text, such as ``!ref <lr>``.
 """
 
+import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from sercorr.evaluation.folders import settings_of
-from sercorr.reporting.wiring import WIRING, arguments_of, as_wired, tag_of
+from sercorr.evaluation.runs import settings_of
+
+# The recipe's own classes, which are the paper's: key -> tag.
+_WIRING = {
+    "pooling_layer": "!apply:sercorr.lobes.make_pooling",
+    "upstream": "!new:sercorr.lobes.Upstream",
+    "head": "!new:sercorr.lobes.EmotionHead",
+    "loss": "!name:torch.nn.functional.cross_entropy",
+    "opt_class": "!name:torch.optim.Adam",
+    "lr_annealing": "",
+    "brain_class": "!name:sercorr.training.EmotionBrain",
+}
 
 _UPSTREAMS = (
     "facebook/hubert-large-ll60k",
@@ -18,7 +28,6 @@ _UPSTREAMS = (
     "microsoft/wavlm-large",
 )
 _LABELS = {"neu", "hap", "ang", "sad"}
-_N_FOLDS = 5
 _COMMON = {
     "projection_size": 256,
     "batch_size": 32,
@@ -28,64 +37,33 @@ _COMMON = {
     "max_grad_norm": 1.0,
     "valid_ratio": 0.2,
     "valid_session": None,
-    "extract_precision": "fp32",
+    "precision": "fp32",
 }
 _PLAIN = {"channel_dropout": 0.0, "label_smoothing": 0.0}
 _ATTENTIVE = {"n_heads": 4, "channel_dropout": 0.25, "label_smoothing": 0.25}
 
-
-class _Row(NamedTuple):
-    """One row: its name, what a run must have, what it should have, its numbers."""
-
-    name: str
-    required: Mapping[str, Any]
-    expected: Mapping[str, Any]
-    accuracies: tuple[tuple[float, float], ...]  # (mean, std), ordered as _UPSTREAMS
-
-
+# Kakouros, Stafylakis, Mošner and Burget, ICASSP 2023, Table 1: name, what a run must
+# have, what it should have, and for each of _UPSTREAMS the percent accuracy on IEMOCAP,
+# mean and standard deviation over the five test sessions. The caption calls it
+# unweighted accuracy; what the paper's set-up computes is our ``wa``.
 # fmt: off
-_TABLE_1 = (
-    _Row("mean", {"pooling": "mean"}, _PLAIN,
-         ((65.73, 2.73), (66.86, 1.76), (69.44, 1.53))),
-    _Row("mean-std", {"pooling": "mean_std"}, _PLAIN,
-         ((69.15, 1.61), (69.92, 1.17), (72.56, 1.67))),
-    _Row("corr (p_d = 0)", {"pooling": "corr", "channel_dropout": 0.0}, {},
-         ((69.82, 1.35), (68.44, 1.85), (72.34, 1.54))),
-    _Row("corr (p_d = 0.25)", {"pooling": "corr", "channel_dropout": 0.25}, {},
-         ((69.72, 1.19), (67.85, 1.84), (72.27, 1.45))),
-    _Row("corr attentive", {"pooling": "attentive_corr"}, _ATTENTIVE,
-         ((73.86, 2.10), (70.01, 2.20), (75.60, 2.33))),
+_TABLE_1: tuple[tuple[str, dict[str, Any], dict[str, Any], Any], ...] = (
+    ("mean", {"pooling": "mean"}, _PLAIN,
+     ((65.73, 2.73), (66.86, 1.76), (69.44, 1.53))),
+    ("mean-std", {"pooling": "mean_std"}, _PLAIN,
+     ((69.15, 1.61), (69.92, 1.17), (72.56, 1.67))),
+    ("corr (p_d = 0)", {"pooling": "corr", "channel_dropout": 0.0}, {},
+     ((69.82, 1.35), (68.44, 1.85), (72.34, 1.54))),
+    ("corr (p_d = 0.25)", {"pooling": "corr", "channel_dropout": 0.25}, {},
+     ((69.72, 1.19), (67.85, 1.84), (72.27, 1.45))),
+    ("corr attentive", {"pooling": "attentive_corr"}, _ATTENTIVE,
+     ((73.86, 2.10), (70.01, 2.20), (75.60, 2.33))),
 )
 # fmt: on
 
-# Arguments of the wired objects that are settings under another or the same name, and
-# those that follow from other parts.
-_AS_SETTINGS = {"name": "pooling"} | {
-    key: key
-    for key in (
-        "n_heads",
-        "projection_size",
-        "channel_dropout",
-        "label_smoothing",
-        "lr",
-    )
-}
-_FOLLOWING = {"num_layers", "input_size", "pooling", "n_classes", "source", "revision"}
-_FOLLOWING |= {"save_path"}
-
 
 class PaperResult(NamedTuple):
-    """A number of Table 1.
-
-    Arguments
-    ---------
-    row : str
-        The table's name for the pooling.
-    mean, std : float
-        Percent accuracy over the five test sessions.
-    differences : list of str
-        Settings in which the run is not the paper's, as ``n_heads 16 (paper: 4)``.
-    """
+    """A row of Table 1, and the settings in which a run is not the paper's."""
 
     row: str
     mean: float
@@ -93,47 +71,102 @@ class PaperResult(NamedTuple):
     differences: list[str]
 
 
-def paper_result(record: Mapping[str, Any]) -> PaperResult | None:
-    """Find the number of Table 1 that a run can be compared with.
+def describe(record: Mapping[str, Any]) -> str:
+    """Name what a run trained: its pooling, and every class that is not the recipe's.
 
-    Arguments
-    ---------
-    record : mapping
-        Content of a ``run.json``. The upstream is known by its hub name only: a local
-        folder may hold any weights.
-
-    Returns
+    Example
     -------
-    PaperResult or None
-        None if the run is not of IEMOCAP's four classes in five folds, if it names
-        another class than the recipe's for any part, or if the table has no such
-        upstream and pooling (with correlation pooling without attention, also no such
-        channel dropout).
+    >>> settings = {"pooling_layer": {"tag": "!new:other.Pooling"},
+    ...             "opt_class": "!name:torch.optim.SGD"}
+    >>> describe({"identity": {"settings": settings}})
+    'other.Pooling, opt_class torch.optim.SGD'
     """
-    tree = as_wired(settings_of(record))
-    source = record.get("upstream_source")
+    tree = settings_of(record)
+    names = []
+    for key, (tag, arguments) in _parts(tree).items():
+        name = tag.partition(":")[2]
+        if key == "pooling_layer":
+            own = arguments.get("name") if tag == _WIRING[key] else None
+            names.append(str(own or name))
+        elif tag != _WIRING[key] and key in tree:
+            names.append(f"{key} {name or tree[key]}")
+    return ", ".join(filter(None, names))
+
+
+def paper_result(record: Mapping[str, Any]) -> PaperResult | None:
+    """Find the number of Table 1 that a run can be compared with, from its record.
+
+    There is none if the run is not of IEMOCAP's four classes, one session tested at a
+    time, if it names another class than the recipe's for any part, or if the table has
+    no such upstream and pooling (with correlation pooling without attention, also no
+    such channel dropout). An upstream is known by its hub name only: a local folder
+    may hold any weights.
+    """
+    tree, source = settings_of(record), record.get("upstream_source")
+    parts, corpus = _parts(tree), _part(tree, tree.get("corpus"))[0]
     if (
         source not in _UPSTREAMS
-        or not tag_of(tree, "corpus").endswith("iemocap_prepare.read_iemocap")
+        or not corpus.endswith("iemocap_prepare.read_iemocap")
         or set(record.get("labels", ())) != _LABELS
-        or record.get("n_folds") != _N_FOLDS
-        or any(tag_of(tree, key) != tag for key, tag in WIRING.items())
+        or record.get("n_folds") != 5
+        or tree.get("fold_by", "group") != "group"
+        or any(parts[key][0] != tag for key, tag in _WIRING.items())
     ):
         return None
-    used, others = dict(tree), []
-    for key in WIRING:
-        for name, value in arguments_of(tree, key).items():
-            if name in _AS_SETTINGS:
-                used[_AS_SETTINGS[name]] = value
-            elif name not in _FOLLOWING:
-                others.append(f"{key} {name} {value} (paper: not set)")
-    for row in _TABLE_1:
-        if all(used.get(key) == value for key, value in row.required.items()):
+    identity = record["identity"]
+    used = {**tree, **record, **identity.get("features", {})}  # record: the epochs
+    for key in ("head", "loss", "opt_class", "pooling_layer"):
+        used |= parts[key][1]
+    used["pooling"] = parts["pooling_layer"][1].get("name")
+    added = dict(identity.get("options", {}))
+    for key in ("loss", "opt_class"):
+        given = parts[key][1].items()
+        known = ("lr", "label_smoothing")
+        added |= {f"{key} {k}": v for k, v in given if k not in known}
+    for name, required, expected, numbers in _TABLE_1:
+        if all(used.get(key) == value for key, value in required.items()):
             differences = [
                 f"{key} {used[key]} (paper: {value})"
-                for key, value in {**row.expected, **_COMMON}.items()
+                for key, value in {**expected, **_COMMON}.items()
                 if used.get(key, value) != value
             ]
-            mean, std = row.accuracies[_UPSTREAMS.index(source)]
-            return PaperResult(row.name, mean, std, differences + others)
+            differences += [f"{key} {v} (paper: not set)" for key, v in added.items()]
+            mean, std = numbers[_UPSTREAMS.index(source)]
+            return PaperResult(name, mean, std, differences)
     return None
+
+
+def _parts(tree: Mapping[str, Any]) -> dict[str, tuple[str, dict[str, Any]]]:
+    """Give the tag and the arguments of each part, as it is really wired.
+
+    The head is the one that ``modules`` names, the pooling layer the head's own.
+    """
+    values = {key: tree.get(key) for key in _WIRING}
+    modules = _follow(tree, tree.get("modules"))
+    if isinstance(modules, Mapping) and "head" in modules:
+        values["head"] = modules["head"]
+    arguments = _part(tree, values["head"])[1]
+    values["pooling_layer"] = arguments.get("pooling", values["pooling_layer"])
+    return {key: _part(tree, value) for key, value in values.items()}
+
+
+def _part(tree: Mapping[str, Any], value: Any) -> tuple[str, dict[str, Any]]:
+    """Give a value's tag and its named arguments; both may be empty."""
+    value = _follow(tree, value)
+    if isinstance(value, str) and value[:1] == "!":
+        return value.split()[0], {}
+    if not isinstance(value, Mapping):
+        return "", {}
+    given = value.get("value")
+    arguments = given.items() if isinstance(given, Mapping) else ()
+    return value.get("tag", ""), {name: _follow(tree, arg) for name, arg in arguments}
+
+
+def _follow(tree: Mapping[str, Any], value: Any) -> Any:
+    """Follow references to whole keys; anything else is returned as it is."""
+    for _ in tree:
+        match = re.fullmatch(r"!ref <(\w+)>", value) if isinstance(value, str) else None
+        if match is None or match[1] not in tree:
+            break
+        value = tree[match[1]]
+    return value

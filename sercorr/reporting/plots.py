@@ -1,4 +1,4 @@
-"""Pictures of the results: confusion matrix, layer weights, training curves.
+"""Pictures of the results: confusion matrix, layer weights, training curves, scores.
 
 Each function draws on a figure of its own, without matplotlib's global state, and
 writes a PNG 1200 pixels wide, whole or not at all. Folds differ by colour (Okabe and
@@ -11,30 +11,15 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator
 
-from sercorr.evaluation.history import Record, best_record
+from sercorr.evaluation.history import Record
 from sercorr.files import atomic_path
 
-_DPI = 150
-_WIDTH = 8.0  # inches
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 _MARKERS = ("o", "s", "^", "D", "v", "P")
 _FLAT = 0.1  # layer weights this near to uniform, relative, are drawn as flat
-_SPREADS: tuple[
-    tuple[str, float, dict[str, Any]], ...
-] = (  # name, place below the middle of the bar, look
-    ("folds", 0.0, {"color": "black", "elinewidth": 1.3, "capsize": 4}),
-    ("seeds", 0.24, {"color": _COLOURS[1], "elinewidth": 2.6, "capsize": 3}),
-)
-_CURVES = (
-    ("train_loss", "training loss"),
-    ("valid_loss", "validation loss"),
-    ("valid_wa", "validation WA"),
-    ("valid_ua", "validation UA"),
-)
 
 
 def plot_confusion(
@@ -43,54 +28,25 @@ def plot_confusion(
     path: str | os.PathLike,
     title: str,
 ) -> None:
-    """Draw a confusion matrix with counts and row percentages in each cell.
-
-    Arguments
-    ---------
-    confusion : sequence of sequence of int
-        (K, K) counts, rows are the truth.
-    labels : sequence of str
-        The K labels.
-    path : path
-        The PNG file.
-    title : str
-        Heading of the picture.
-
-    Raises
-    ------
-    ValueError
-        The matrix is not K x K.
-    """
+    """Draw (K, K) counts, rows are the truth, and their percentages of the row."""
     counts = np.asarray(confusion, dtype=np.int64)
-    if counts.shape != (len(labels), len(labels)):
-        raise ValueError(
-            f"confusion must have shape ({len(labels)}, {len(labels)}), one row and "
-            f"one column per label (got {counts.shape})"
-        )
     totals = counts.sum(axis=1, keepdims=True)
     percent = 100.0 * counts / np.maximum(totals, 1)
     figure = _figure(6.6)
     axes = figure.subplots()
     image = axes.imshow(percent, cmap="Blues", vmin=0, vmax=100)
+    size = 13 if len(labels) <= 6 else 8
     for row, column in np.ndindex(counts.shape):
         share = f"{percent[row, column]:.1f} %" if totals[row, 0] else "-"
+        text = f"{counts[row, column]}\n{share}"
+        colour = "white" if percent[row, column] > 65 else "black"
         axes.text(
-            column,
-            row,
-            f"{counts[row, column]}\n{share}",
-            ha="center",
-            va="center",
-            fontsize=13 if len(labels) <= 6 else 8,
-            color="white" if percent[row, column] > 65 else "black",
+            column, row, text, ha="center", va="center", fontsize=size, color=colour
         )
-    ticks = range(len(labels))
-    axes.set_xticks(ticks, labels)
-    axes.set_yticks(
-        ticks,
-        [f"{name}\nn = {n}" for name, n in zip(labels, totals[:, 0], strict=True)],
-    )
-    axes.set_xlabel("predicted class")
-    axes.set_ylabel("true class")
+    names = [f"{name}\nn = {n}" for name, n in zip(labels, totals[:, 0], strict=True)]
+    axes.set_xticks(range(len(labels)), labels)
+    axes.set_yticks(range(len(labels)), names)
+    axes.set(xlabel="predicted class", ylabel="true class")
     axes.set_title(title, pad=12)
     bar = figure.colorbar(image, ax=axes, shrink=0.85)
     bar.set_label("share of the true class, %")
@@ -100,25 +56,12 @@ def plot_confusion(
 def plot_layer_weights(
     weights_per_fold: Mapping[str, Sequence[float]], path: str | os.PathLike
 ) -> None:
-    """Draw the learned weights of the upstream's layers, one line per fold.
+    """Draw the softmax weights of the upstream's layers, one line per fold.
 
-    Arguments
-    ---------
-    weights_per_fold : mapping
-        Name of the fold -> its softmax weights, layer 0 first. With one layer there
-        is nothing to learn, and the picture says so.
-    path : path
-        The PNG file.
-
-    Raises
-    ------
-    ValueError
-        There are no folds, or they differ in their number of layers.
+    With one layer there is nothing to learn, and the picture says so.
     """
-    sizes = {name: len(weights) for name, weights in weights_per_fold.items()}
-    if len(set(sizes.values())) != 1 or 0 in sizes.values():
-        raise ValueError(f"the folds must have equally many layers (got {sizes})")
-    size = next(iter(sizes.values()))
+    values = np.asarray(list(weights_per_fold.values()), dtype=np.float64)
+    size = values.shape[1]
     figure = _figure(4.6 if size > 1 else 1.6)
     axes = figure.subplots()
     axes.set_title("Learned layer weights, equation (1)")
@@ -128,7 +71,6 @@ def plot_layer_weights(
         axes.text(0.5, 0.5, note, ha="center", va="center", transform=axes.transAxes)
         _save(figure, path)
         return
-    values = np.asarray(list(weights_per_fold.values()), dtype=np.float64)
     for index, (name, weights) in enumerate(zip(weights_per_fold, values, strict=True)):
         axes.plot(weights, label=name, linewidth=1.4, **_style(index))
     if len(values) > 1:
@@ -139,8 +81,7 @@ def plot_layer_weights(
     high = max(values.max(), (1 + _FLAT) / size)
     margin = 0.06 * (high - low)
     axes.set_ylim(max(low - margin, -0.02 * high), high + margin)
-    step = 1 if size <= 26 else 2
-    ticks = list(range(0, size, step))
+    ticks = list(range(0, size, 1 if size <= 26 else 2))
     axes.set_xticks(ticks, ["0\ninput", *map(str, ticks[1:])])
     axes.set_xlabel("layer (0: the input of the first transformer block)")
     axes.set_ylabel("weight (their sum is 1)")
@@ -157,119 +98,79 @@ def plot_history(
     A star marks each fold's best epoch, the one that is tested. The two losses share
     a scale, and so do the two rates. Where no fold has more than one epoch, the folds
     stand side by side.
-
-    Arguments
-    ---------
-    histories : mapping
-        Name of the fold -> its records, as `read_history` gives.
-    path : path
-        The PNG file.
-
-    Raises
-    ------
-    ValueError
-        There are no folds, or one has no record.
     """
-    sizes = {name: len(records) for name, records in histories.items()}
-    if not sizes or 0 in sizes.values():
-        raise ValueError(f"each fold needs at least one epoch (got {sizes})")
+    curves = {
+        "train_loss": "training loss",
+        "valid_loss": "validation loss",
+        "valid_wa": "validation WA",
+        "valid_ua": "validation UA",
+    }
+    single = max(map(len, histories.values())) == 1
+    shifts = np.linspace(-0.05, 0.05, 2 * len(histories) + 1)[1::2]
     figure = _figure(6.8)
     figure.suptitle("Training curves (star: best epoch, by validation WA)")
     grid = figure.subplots(2, 2, sharex=True, sharey="row")
-    positions = _positions(histories)
-    for axes, (key, title) in zip(grid.flat, _CURVES, strict=True):
+    for axes, (key, title) in zip(grid.flat, curves.items(), strict=True):
         for index, (name, records) in enumerate(histories.items()):
             style = _style(index)
+            shift = 1 + shifts[index] if single else 1
+            places = [record["updates"] * shift for record in records]
             values = [record[key] for record in records]
-            axes.plot(positions[name], values, label=name, linewidth=1.3, **style)
-            best = records.index(best_record(records))
-            star = {**style, "marker": "*", "markersize": 13}
-            star |= {"markeredgecolor": "black", "markeredgewidth": 0.8, "zorder": 3}
-            axes.plot(positions[name][best], values[best], **star)
+            axes.plot(places, values, label=name, linewidth=1.3, **style)
+            best = int(np.argmax([record["valid_wa"] for record in records]))
+            star = {**style, "marker": "*", "markersize": 13, "zorder": 3}
+            star |= {"markeredgecolor": "black", "markeredgewidth": 0.8}
+            axes.plot(places[best], values[best], **star)
         axes.set_title(title, fontsize=11)
         axes.grid(alpha=0.3)
         axes.tick_params(labelleft=True)
-        axes.xaxis.set_major_locator(
-            MaxNLocator(5, integer=True, steps=[1, 2, 5, 10])
-            if max(sizes.values()) > 1
-            else FixedLocator(sorted({h[0]["updates"] for h in histories.values()}))
-        )
         axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:,.0f}"))
+        updates = sorted({records[0]["updates"] for records in histories.values()})
+        axes.xaxis.set_major_locator(
+            FixedLocator(updates)
+            if single
+            else MaxNLocator(5, integer=True, steps=[1, 2, 5, 10])
+        )
     for axes in grid[1]:
         axes.set_xlabel("updates")
-    for axes, name in zip(grid[:, 0], ("loss, nats", "rate, %"), strict=True):
-        axes.set_ylabel(name)
+    grid[0, 0].set_ylabel("loss, nats")
+    grid[1, 0].set_ylabel("rate, %")
     _legend(figure, grid[0, 0])
     _save(figure, path)
 
 
 def plot_scores(
-    scores: Mapping[str, tuple[float, float | None, float | None]],
-    path: str | os.PathLike,
-    title: str,
+    scores: Mapping[str, Sequence[float | None]], path: str | os.PathLike, title: str
 ) -> None:
-    """Draw the mean scores of several systems with their deviations.
+    """Draw the mean scores of several systems with their deviations, in percent.
 
-    Arguments
-    ---------
-    scores : mapping
-        Name of a system -> percent: its mean, its deviation over folds and that over
-        seeds; None where there is none. The first is drawn at the top.
-    path : path
-        The PNG file.
-    title : str
-        Heading of the picture.
-
-    Raises
-    ------
-    ValueError
-        There is nothing to draw.
+    ``scores`` gives for each name the mean, the deviation over folds and that over
+    seeds; None where there is none. The first is drawn at the top.
     """
-    if not scores:
-        raise ValueError("there are no scores to draw")
-    figure = _figure(1.9 + 0.45 * len(scores))
+    rows = np.array(list(scores.values()), dtype=np.float64)  # None becomes NaN
+    places = np.arange(len(rows))
+    figure = _figure(1.9 + 0.45 * len(rows))
     axes = figure.subplots()
-    axes.barh(range(len(scores)), [s[0] for s in scores.values()], color="#66AAD1")
-    for row, (mean, *_) in enumerate(scores.values()):
-        axes.text(1.0, row, f"{mean:.1f}", va="center", weight="bold")
-    for index, (name, shift, style) in enumerate(_SPREADS, start=1):
-        drawn = [
-            (score[0], row + shift, spread)
-            for row, score in enumerate(scores.values())
-            if (spread := score[index]) is not None
-        ]
-        if drawn:
-            means, places, spreads = zip(*drawn, strict=True)
-            axes.errorbar(
-                means,
-                places,
-                xerr=spreads,
-                fmt="none",
-                label=f"standard deviation over {name}",
-                **style,
-            )
-    axes.set_yticks(range(len(scores)), list(scores))
+    axes.barh(places, rows[:, 0], color="#66AAD1")
+    for place, mean in enumerate(rows[:, 0]):
+        axes.text(1.0, place, f"{mean:.1f}", va="center", weight="bold")
+    spreads: Any = (  # name, column, distance below the middle of the bar, look
+        ("folds", 1, 0.0, {"color": "black", "elinewidth": 1.3, "capsize": 4}),
+        ("seeds", 2, 0.24, {"color": _COLOURS[1], "elinewidth": 2.6, "capsize": 3}),
+    )
+    for name, column, below, style in spreads:
+        known = ~np.isnan(rows[:, column])
+        if known.any():
+            style |= {"xerr": rows[known, column], "fmt": "none"}
+            style["label"] = f"standard deviation over {name}"
+            axes.errorbar(rows[known, 0], places[known] + below, **style)
+    axes.set_yticks(places, list(scores))
     axes.invert_yaxis()
-    axes.set_xlim(0, 100)
-    axes.set_xlabel("%, mean")
-    axes.set_title(title)
+    axes.set(xlim=(0, 100), xlabel="%, mean", title=title)
     axes.grid(axis="x", alpha=0.3)
     if axes.get_legend_handles_labels()[0]:
         _legend(figure, axes)
     _save(figure, path)
-
-
-def _positions(histories: Mapping[str, list[Record]]) -> dict[str, list[float]]:
-    """Give each record its place on the axis of updates."""
-    positions = {
-        name: [record["updates"] for record in records]
-        for name, records in histories.items()
-    }
-    if max(map(len, positions.values())) == 1:
-        shifts = np.linspace(-0.05, 0.05, 2 * len(positions) + 1)[1::2]
-        for shift, place in zip(shifts, positions.values(), strict=True):
-            place[0] *= 1 + shift
-    return positions
 
 
 def _style(index: int) -> dict[str, Any]:
@@ -282,16 +183,13 @@ def _style(index: int) -> dict[str, Any]:
 
 
 def _figure(height: float) -> Figure:
-    figure = Figure(figsize=(_WIDTH, height), dpi=_DPI, layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure
+    return Figure(figsize=(8.0, height), dpi=150, layout="constrained")  # inches
 
 
 def _legend(figure: Figure, axes: Axes) -> None:
     handles, names = axes.get_legend_handles_labels()
-    figure.legend(
-        handles, names, loc="outside lower center", ncols=min(len(names), 7), fontsize=9
-    )
+    columns = min(len(names), 7)
+    figure.legend(handles, names, loc="outside lower center", ncols=columns, fontsize=9)
 
 
 def _save(figure: Figure, path: str | os.PathLike) -> None:

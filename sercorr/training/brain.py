@@ -40,10 +40,8 @@ class EmotionBrain(sb.Brain):
     - A loss that is not finite stops the head at once.
     - One progress bar covers the whole run.
 
-    ``hparams`` must have ``labels``, ``seed`` and ``features`` (see
-    `sercorr.features.open_features`); ``loss``, ``lr_annealing``, ``train_logger``
-    and ``fold_folder`` are used where they are there. The upstream belongs to
-    ``features``: it is neither trained, nor switched to training mode, nor saved.
+    The upstream belongs to ``features``: it is neither trained, nor switched to
+    training mode, nor saved.
 
     Arguments
     ---------
@@ -52,7 +50,9 @@ class EmotionBrain(sb.Brain):
     opt_class : callable
         Parameters -> optimiser.
     hparams : dict
-        The settings.
+        ``labels``, ``seed``, ``features`` (see `sercorr.features.open_features`) and,
+        as they are there, ``loss``, ``lr_annealing``, ``train_logger``,
+        ``fold_folder``.
     run_opts : speechbrain.utils.run_opts.RunOptions or dict
         Device, precision, ...
     checkpointer : AtomicCheckpointer or None
@@ -65,7 +65,7 @@ class EmotionBrain(sb.Brain):
         self,
         modules: Mapping[str, torch.nn.Module],
         opt_class: Any = None,
-        hparams: dict[str, Any] | None = None,
+        hparams: Mapping[str, Any] = {},
         run_opts: Any = None,
         checkpointer: Any = None,
         heads: Sequence[HeadInTraining] | None = None,
@@ -79,7 +79,7 @@ class EmotionBrain(sb.Brain):
         self.heads = list(heads)
         self.checkpointer = self.heads[0].checkpointer
         self._losses: dict[str, torch.Tensor] = {}
-        self._bar: tqdm | None = None
+        self._bar: Any = None
         for head in self.heads:
             if isinstance(head.loss, torch.nn.Module):
                 head.loss.to(self.device)
@@ -118,18 +118,16 @@ class EmotionBrain(sb.Brain):
         """Return the logits (B, K) of each head by its name; a lone one is ``head``."""
         clips = self.hparams.features.clips(batch.to(self.device))
         heads = self.live_heads
-        if len(heads) == 1 or not all(_shares_projection(h.module) for h in heads):
-            logits = {}
-            for head in heads:
-                self._seed(head, stage)
-                logits[head.name] = head.module(clips)
-            return logits
+        modules: list[Any] = [head.module for head in heads]
+        shared = len(heads) > 1 and all(map(_shares_projection, modules))
         counts = [clip.shape[1] for clip in clips]
-        projected = project_clips(clips, [head.module for head in heads])
+        projected = project_clips(clips, modules) if shared else []
         logits = {}
-        for head, frames in zip(heads, projected, strict=True):
+        for number, (head, module) in enumerate(zip(heads, modules, strict=True)):
             self._seed(head, stage)
-            logits[head.name] = head.module.classify(frames, counts)
+            logits[head.name] = (
+                module.classify(projected[number], counts) if shared else module(clips)
+            )
         return logits
 
     def compute_objectives(
@@ -163,7 +161,7 @@ class EmotionBrain(sb.Brain):
             else:
                 self._leave_out(head, loss, batch.id, stage)
         if not losses:
-            raise self.heads[-1].error
+            raise self.heads[-1].error or InputError("there is no loss")
         self._losses = {name: loss.detach().cpu() for name, loss in losses.items()}
         return torch.stack(list(losses.values())).sum()
 
@@ -241,7 +239,7 @@ class EmotionBrain(sb.Brain):
             SpeechBrain's own loaders would skip batches twice after resuming.
         progressbar : bool or None
             None: unless ``--noprogressbar`` is given.
-        train_loader_kwargs, valid_loader_kwargs : mapping
+        train_loader_kwargs, valid_loader_kwargs
             Not used: the loaders are made already.
         """
         sampler = getattr(train_set, "batch_sampler", None)
@@ -296,18 +294,15 @@ class EmotionBrain(sb.Brain):
     def on_stage_end(
         self, stage: sb.Stage, stage_loss: float, epoch: int | None = None
     ) -> None:
-        """Log an epoch and save its checkpoint; keep what a test found.
-
-        ``stage_loss`` is not used: each head has an average of its own.
-        """
+        """Log an epoch and save its checkpoint, or keep what a test found."""
+        del stage_loss  # each head has an average of its own
         for head in self.live_heads:
             if stage == sb.Stage.TRAIN:
                 head.train_loss = head.average_loss
             elif stage == sb.Stage.TEST:
                 head.collect()
             else:
-                valid_loss = head.average_loss
-                head.end_epoch(epoch, self.step, self.optimizer_step, valid_loss)
+                head.end_epoch(int(epoch or 0), self.step, self.optimizer_step)
         if stage == sb.Stage.VALID and self._bar is not None:
             self._describe()
 

@@ -20,31 +20,18 @@ Splits = dict[str, dict[str, dict[str, Any]]]
 def plan_data(hparams: Mapping[str, Any]) -> ManifestPlan:
     """Parse the corpus and plan its folds; nothing is written yet.
 
-    Arguments
-    ---------
-    hparams : mapping
-        ``corpus`` (a callable that parses it), ``manifest_folder``, ``labels``,
-        ``n_folds``, ``split_seed`` and, where they are there, ``fold_by``,
-        ``valid_ratio``, ``valid_session``, ``skip_bad_audio``.
-
-    Returns
-    -------
-    ManifestPlan
-        Its ``write`` makes the manifests.
+    ``hparams`` have ``corpus``, a callable that parses it, ``manifest_folder`` and what
+    `plan_manifests` takes besides.
     """
     corpus = require(hparams, "corpus")
-    given = {
-        key: hparams[key]
-        for key in ("fold_by", "valid_ratio", "valid_session", "skip_bad_audio")
-        if key in hparams
-    }
+    options = ("fold_by", "valid_ratio", "valid_session", "skip_bad_audio")
     return plan_manifests(
         corpus() if callable(corpus) else corpus,
         require(hparams, "manifest_folder"),
         labels=require(hparams, "labels"),
         n_folds=require(hparams, "n_folds"),
         split_seed=require(hparams, "split_seed"),
-        **given,
+        **{key: hparams[key] for key in options if key in hparams},
     )
 
 
@@ -62,14 +49,8 @@ def open_run_features(
 ) -> StoredFeatures | LiveFeatures:
     """Open the features of all folds, extracting what is missing from the store.
 
-    Arguments
-    ---------
-    hparams : mapping
-        ``upstream``, ``cache_folder`` and the other settings of features.
-    run_opts : speechbrain.utils.run_opts.RunOptions
-        Its device and whether progress is shown.
-    clips : mapping
-        Id -> audio file, of all folds: what is extracted does not depend on the fold.
+    ``clips`` (id -> audio file) are those of all folds: what is extracted does not
+    depend on the fold.
     """
     options = ("cache_dtype", "extract_precision", "preload", "max_batch_seconds")
     return open_features(
@@ -88,18 +69,10 @@ def dataio_prepare(
     splits: Splits,
     features: StoredFeatures | LiveFeatures,
 ) -> dict[str, DataLoader]:
-    """Make the loaders of a fold: ``train``, ``valid`` and ``test``.
+    """Make the loaders of a fold's ``train``, ``valid`` and ``test`` manifests.
 
-    Arguments
-    ---------
-    hparams : mapping
-        ``labels``, ``batch_size``, ``updates_per_epoch``, ``seed``, ``num_workers``.
-    run_opts : speechbrain.utils.run_opts.RunOptions
-        Its ``grad_accumulation_factor``: an update is a step of the optimiser.
-    splits : dict
-        From `read_fold`.
-    features : StoredFeatures or LiveFeatures
-        From `open_run_features`.
+    An update is a step of the optimiser, for which ``--grad_accumulation_factor``
+    batches are drawn.
     """
     factor = run_option("grad_accumulation_factor", hparams, run_opts)
     return make_loaders(
@@ -128,13 +101,7 @@ def run_option(name: str, hparams: Mapping[str, Any], run_opts: Any) -> Any:
 
 
 def device_of(run_opts: Any) -> str:
-    """Say where a run computes, and refuse a device that is not there.
-
-    Raises
-    ------
-    InputError
-        ``--device`` names a GPU that this machine does not have.
-    """
+    """Say where a run computes, and refuse a GPU that is not there."""
     device = run_opts.device or infer_device()
     try:
         kind = torch.device(device)
@@ -149,13 +116,7 @@ def device_of(run_opts: Any) -> str:
 
 
 def refuse_torchrun() -> None:
-    """Refuse to train under ``torchrun``: a head is too small to be shared.
-
-    Raises
-    ------
-    InputError
-        The variables that ``torchrun`` sets are there.
-    """
+    """Refuse to train under ``torchrun``: a head is too small to be shared."""
     if "RANK" in os.environ and "LOCAL_RANK" in os.environ:
         raise InputError(
             "torchrun shares only extract_features.py among processes; start this "

@@ -9,34 +9,20 @@ from sercorr.errors import InputError
 from sercorr.files import require_writable
 from sercorr.reporting.report import report_folder
 from sercorr.training.dataio import plan_data
-from sercorr.training.program import parse_arguments, take_option
+from sercorr.training.program import parse_arguments, take_options
 from sercorr.training.run import Run
 from sercorr.training.settings import Settings, plain_tree
 
 
 def settings_of_folds(arguments: Sequence[str]) -> dict[int, Settings]:
-    """Parse the settings of every fold that is wanted.
+    """Parse a command line into fold -> settings.
 
-    Arguments
-    ---------
-    arguments : sequence of str
-        A command line; ``--folds 1,3`` or ``--fold 1`` for some folds only.
-
-    Returns
-    -------
-    dict
-        Fold -> its settings.
-
-    Raises
-    ------
-    InputError
-        A fold is no number, or there is no such fold.
+    ``--folds 1,3`` or ``--fold 1`` asks for some folds only.
     """
-    text, rest = take_option("--folds", arguments)
-    one, rest = take_option("--fold", rest)
+    given, rest = take_options(("folds", "fold"), arguments)
     settings = parse_arguments(rest)
     n_folds = plain_tree(settings.tree).get("n_folds", 1)
-    text = one if text is None else text
+    text = given.get("folds", given.get("fold"))
     if text is None:
         wanted = list(range(1, n_folds + 1))
     else:
@@ -74,8 +60,7 @@ def run_folds(train_script: str | Path, arguments: Sequence[str]) -> int:
     require_writable(first["output_folder"])
     manifests.write()
     manifests.report()
-    _, rest = take_option("--folds", arguments)
-    _, rest = take_option("--fold", rest)
+    _, rest = take_options(("folds", "fold"), arguments)
     failed = {}
     for fold, run in runs.items():
         if run.is_finished:

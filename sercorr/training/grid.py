@@ -5,14 +5,16 @@ folder that ``run_folds.py`` would have written. Heads that see the same batches
 the reading of the features; what they compute is their own.
 """
 
+import contextlib
 import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import ruamel.yaml
-import speechbrain as sb
+from ruamel.yaml.error import YAMLError
+from speechbrain.utils.logger import setup_logging
 from speechbrain.utils.run_opts import RunOptions
 
 from sercorr.data.manifests import ManifestPlan
@@ -29,7 +31,7 @@ from sercorr.training.dataio import (
     run_option,
 )
 from sercorr.training.folds import settings_of_folds
-from sercorr.training.program import take_option
+from sercorr.training.program import take_options
 from sercorr.training.run import Run
 from sercorr.training.settings import Settings, plain_tree
 
@@ -37,33 +39,13 @@ SIDE_BY_SIDE = 8
 """Most heads at once: their activations are all in memory."""
 
 SHARED = frozenset(
-    {
-        "brain_class",
-        "cache_dtype",
-        "cache_folder",
-        "checkpoint_folder",
-        "corpus",
-        "data_folder",
-        "extract_precision",
-        "fold",
-        "fold_by",
-        "fold_folder",
-        "labels",
-        "manifest_folder",
-        "max_batch_seconds",
-        "n_folds",
-        "num_workers",
-        "output_folder",
-        "preload",
-        "skip_bad_audio",
-        "split_seed",
-        "upstream",
-        "upstream_revision",
-        "upstream_save_path",
-        "upstream_source",
-        "valid_ratio",
-        "valid_session",
-    }
+    """
+    brain_class cache_dtype cache_folder checkpoint_folder corpus data_folder
+    extract_precision fold fold_by fold_folder labels manifest_folder
+    max_batch_seconds n_folds num_workers output_folder preload skip_bad_audio
+    split_seed upstream upstream_revision upstream_save_path upstream_source
+    valid_ratio valid_session
+    """.split()
 )
 """Settings that all heads of a grid share: data, folds, upstream and features."""
 
@@ -71,23 +53,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 _RESERVED = re.compile(r"(fold|seed)_\d+|manifests|features|plots", re.IGNORECASE)
 
 
-class GridHead(NamedTuple):
-    """A head of a grid.
-
-    Attributes
-    ----------
-    folder : str
-        Where it goes, below the grid's folder: its name, and ``seed_S`` below that
-        if it has several seeds.
-    overrides : dict
-        Its settings.
-    """
-
-    folder: str
-    overrides: dict[str, Any]
-
-
-def read_grid(path: str | Path) -> list[GridHead]:
+def read_grid(path: str | Path) -> dict[str, dict[str, Any]]:
     """Read a grid file: name -> overrides of one head.
 
     Arguments
@@ -100,8 +66,9 @@ def read_grid(path: str | Path) -> list[GridHead]:
 
     Returns
     -------
-    list of GridHead
-        In the file's order.
+    dict
+        Folder below the grid's -> overrides, in the file's order. The folder is the
+        head's name, and ``seed_S`` below that where it has several seeds.
 
     Raises
     ------
@@ -114,27 +81,31 @@ def read_grid(path: str | Path) -> list[GridHead]:
         raise InputError(f"{path}: no such grid file")
     try:
         grid = ruamel.yaml.YAML().load(path.read_text(encoding="utf-8"))
-    except ruamel.yaml.YAMLError as error:
+    except YAMLError as error:
         text = " ".join(str(error).split())
         raise InputError(f"{path}: not valid YAML: {text}") from None
     if not isinstance(grid, dict) or not grid:
         raise InputError(f"{path}: a mapping from names to settings was expected")
-    heads = []
-    for name, overrides in ((str(key), value) for key, value in grid.items()):
+    heads: dict[str, dict[str, Any]] = {}
+    for name, overrides in ((str(key), value or {}) for key, value in grid.items()):
         if not _NAME.fullmatch(name) or _RESERVED.fullmatch(name):
             raise InputError(
                 f"{path}: {name!r} cannot name a head's folder; use letters, digits, "
                 "_ and -, and no name such as fold_1"
             )
-        if not isinstance(overrides or {}, dict):
+        if not isinstance(overrides, dict):
             raise InputError(f"{path}: {name}: a mapping of settings was expected")
-        shared = sorted(SHARED & (overrides or {}).keys())
-        if shared:
+        if shared := sorted(SHARED & overrides.keys()):
             raise InputError(
                 f"{path}: {name}: {shared[0]} is the same for all heads; give it on "
                 "the command line"
             )
-        heads += _by_seed(name, dict(overrides or {}))
+        seeds = overrides.get("seed")
+        if isinstance(seeds, list):
+            for seed in seeds:
+                heads[f"{name}/seed_{seed}"] = {**overrides, "seed": seed}
+        else:
+            heads[name] = dict(overrides)
     return heads
 
 
@@ -153,24 +124,26 @@ def run_grid(arguments: Sequence[str]) -> int:
     int
         0, or 1 if a head failed; the others are trained all the same.
     """
-    file, rest = take_option("--grid", arguments)
-    if file is None:
+    given, rest = take_options(("grid",), arguments)
+    if "grid" not in given:
         raise InputError("--grid is missing; give a YAML file: --grid GRID.yaml")
-    grid = read_grid(file)
+    grid = read_grid(given["grid"])
     by_fold = settings_of_folds(rest)
     first = next(iter(by_fold.values())).load()
     root, manifests = Path(first["output_folder"]), plan_data(first)
     runs = {
-        fold: {head.folder: _run_of(settings, head, root, manifests) for head in grid}
+        fold: {
+            head: _run_of(settings, root / head, overrides, manifests)
+            for head, overrides in grid.items()
+        }
         for fold, settings in by_fold.items()
     }
     require_writable(root)
     manifests.write()
     manifests.report()
-    sb.create_experiment_directory(
-        experiment_directory=str(root),
-        log_config=str(Path(__file__).with_name("log-config.yaml")),
-        save_env_desc=False,
+    setup_logging(
+        str(Path(__file__).with_name("log-config.yaml")),
+        {"handlers": {"file_handler": {"filename": str(root / "log.txt")}}},
     )
     failed: list[str] = []
     features: StoredFeatures | LiveFeatures | None = None
@@ -197,20 +170,11 @@ def run_grid(arguments: Sequence[str]) -> int:
 
 
 def groups_of(runs: Mapping[str, Run]) -> Iterator[dict[str, Run]]:
-    """Group the heads of a fold that can be trained side by side.
+    """Group the heads of a fold (name -> run) that can be trained side by side.
 
-    They must see the same batches and stand at the same update. A Brain of one's own
-    may read any setting, so each of its heads is trained alone.
-
-    Arguments
-    ---------
-    runs : mapping
-        Name -> run.
-
-    Yields
-    ------
-    dict
-        At most `SIDE_BY_SIDE` of them.
+    They must see the same batches and stand at the same update; at most `SIDE_BY_SIDE`
+    of them. A Brain of one's own may read any setting, so each of its heads is
+    trained alone.
     """
     groups: dict[str, dict[str, Run]] = {}
     for name, run in runs.items():
@@ -224,38 +188,22 @@ def groups_of(runs: Mapping[str, Run]) -> Iterator[dict[str, Run]]:
 def train_heads(
     runs: Mapping[str, Run], features: StoredFeatures | LiveFeatures
 ) -> list[str]:
-    """Train heads side by side and test each.
-
-    Arguments
-    ---------
-    runs : mapping
-        Name -> run, a group of `groups_of`.
-    features : StoredFeatures or LiveFeatures
-        Of the whole corpus.
+    """Train a group of `groups_of` and test each head.
 
     Returns
     -------
     list of str
         Names of the heads that failed; their messages have been printed.
     """
-    taken: dict[str, Run] = {}
-    failed: list[str] = []
-    contexts = []
-    try:
+    with contextlib.ExitStack() as stack:
+        taken: dict[str, Run] = {}
         for name, run in runs.items():
-            context = run.locked()
             try:
-                context.__enter__()
+                taken[name] = stack.enter_context(run.locked())
             except InputError as error:
                 print(f"error: {name}: {error}", file=sys.stderr)
-                failed.append(name)
-                continue
-            contexts.append(context)
-            taken[name] = run
-        return failed + (_train(taken, features) if taken else [])
-    finally:
-        for context in contexts:
-            context.__exit__(None, None, None)
+        untaken = [name for name in runs if name not in taken]
+        return untaken + (_train(taken, features) if taken else [])
 
 
 def _train(runs: dict[str, Run], features: StoredFeatures | LiveFeatures) -> list[str]:
@@ -296,29 +244,18 @@ def _train(runs: dict[str, Run], features: StoredFeatures | LiveFeatures) -> lis
     ]
 
 
-def _by_seed(name: str, overrides: dict[str, Any]) -> list[GridHead]:
-    seeds = overrides.get("seed")
-    if not isinstance(seeds, list):
-        return [GridHead(name, overrides)]
-    return [
-        GridHead(f"{name}/seed_{seed}", {**overrides, "seed": seed}) for seed in seeds
-    ]
-
-
 def _run_of(
-    settings: Settings, head: GridHead, root: Path, manifests: ManifestPlan
+    settings: Settings,
+    folder: Path,
+    overrides: Mapping[str, Any],
+    manifests: ManifestPlan,
 ) -> Run:
-    own = settings.override(
-        {
-            **head.overrides,
-            "output_folder": str(root / head.folder),
-            "manifest_folder": str(manifests.folder),
-        }
-    )
+    places = {"output_folder": folder, "manifest_folder": manifests.folder}
     try:
+        own = settings.override({**overrides, **{k: str(v) for k, v in places.items()}})
         return Run(own, own.load(), manifests)
     except InputError as error:
-        raise InputError(f"{head.folder}: {error}") from error
+        raise InputError(f"{folder.name}: {error}") from error
 
 
 def _stream(name: str, run: Run) -> str:

@@ -80,9 +80,9 @@ class HeadInTraining:
         self.average_loss = 0.0
         self.train_loss = 0.0
         self.best_wa: float | None = None
-        self.outcome: Outcome | None = None
-        self.optimizer: torch.optim.Optimizer | None = None
-        self.schedule: Schedule | None = None
+        self.outcome: Outcome  # from `collect`
+        self.optimizer: torch.optim.Optimizer  # from `make_optimizer`
+        self.schedule: Schedule
         self.tested: dict[str, Any] = {}
         self._position = {"step": 0, "optimizer_step": 0}
         self._seen: list[tuple[list[str], torch.Tensor, torch.Tensor]] = []
@@ -193,7 +193,6 @@ class HeadInTraining:
     def start_stage(self) -> None:
         """Forget what was seen in the stage before."""
         self._seen = []
-        self.outcome = None
 
     def start_epoch(self, resumed: bool) -> None:
         """Start the clock, and the average loss unless the epoch is resumed."""
@@ -217,28 +216,19 @@ class HeadInTraining:
         )
         return self.outcome
 
-    def end_epoch(
-        self, epoch: int, step: int, updates: int, valid_loss: float
-    ) -> dict[str, float]:
-        """Score the validation; log, anneal the learning rate, save a checkpoint.
-
-        Returns
-        -------
-        dict
-            ``wa`` and ``ua`` of the validation set, in percent.
-        """
+    def end_epoch(self, epoch: int, step: int, updates: int) -> None:
+        """Score the validation; log, anneal the learning rate, save a checkpoint."""
+        valid_loss = self.average_loss
         outcome = self.collect()
         predicted = [self.labels[i] for i in outcome.probabilities.argmax(axis=1)]
         scores = classification_metrics(outcome.truth, predicted, self.labels)
-        rate = self.optimizer.param_groups[0]["lr"] if self.optimizer else 0.0
+        rate = self.optimizer.param_groups[0]["lr"]
         self._log(epoch, updates, rate, valid_loss, scores)
-        if self.schedule is not None:
-            self.schedule.after_epoch(epoch, scores["wa"], valid_loss)
+        self.schedule.after_epoch(epoch, scores["wa"], valid_loss)
         if self.best_wa is None or scores["wa"] > self.best_wa:
             self.best_wa = scores["wa"]
         meta = {"epoch": epoch, "updates": updates, "valid_wa": scores["wa"]}
         self.save(step, updates, meta)
-        return scores
 
     def _log(
         self, epoch: int, updates: int, rate: float, valid_loss: float, scores: dict

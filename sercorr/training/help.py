@@ -30,15 +30,7 @@ def describe_keys(files: Iterable[Path]) -> dict[str, Described]:
     on the lines below it that hold nothing else but a comment set further in, is the
     key's.
 
-    Arguments
-    ---------
-    files : iterable of path
-        A file and those that it is based on, in this order: the first has its way.
-
-    Returns
-    -------
-    dict
-        Key -> `Described`, in the order of the base.
+    ``files`` are a file and those that it is based on: the first has its way.
     """
     found: dict[str, Described] = {}
     for file in reversed(list(files)):
@@ -69,23 +61,16 @@ def describe_keys(files: Iterable[Path]) -> dict[str, Described]:
 def format_help(
     program: str, about: str, file: Path, left_out: Iterable[str] = ()
 ) -> str:
-    """Write the help of a program.
+    """Write the help of a program: usage, the keys of a settings file, run options.
 
     Arguments
     ---------
-    program : str
-        How it is called, such as ``train.py``.
-    about : str
-        Its docstring.
+    program, about : str
+        Its name, such as ``train.py``, and its docstring.
     file : pathlib.Path
-        The settings file whose keys are listed.
+        The settings file.
     left_out : iterable of str
         Run options that are not listed.
-
-    Returns
-    -------
-    str
-        Usage, the settings with comments and defaults, the run options.
     """
     files, tree = read_settings(file)
     described = describe_keys(files)

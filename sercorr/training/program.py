@@ -4,12 +4,12 @@ import dataclasses
 import os
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
-import ruamel.yaml
 from ruamel.yaml.comments import CommentedMap, CommentedSeq, TaggedScalar
+from ruamel.yaml.error import YAMLError
 from speechbrain.utils.run_opts import RunOptions
 
 from sercorr import fast
@@ -85,14 +85,16 @@ def parse_arguments(arguments: Sequence[str]) -> Settings:
             "hparams/train.yaml; --help explains the rest"
         )
     files, tree = read_settings(arguments[0])
-    rest, overrides = _split(arguments[1:], list(tree))
+    taken, rest = take_options(tree, arguments[1:])
+    overrides = {name: parse_value(name, text) for name, text in taken.items()}
     settings = Settings(files, tree, _run_options(str(files[0]), rest, list(tree)))
     if "ckpt_interval_steps" in settings.run_opts.overridden_args:
         # SpeechBrain takes only one of the two
         overrides["ckpt_interval_minutes"] = 0
     settings = settings.override({k: v for k, v in overrides.items() if k in tree})
     first = os.environ.get("RANK", "0") == "0"  # torchrun starts several
-    for key in settings.unread_keys() if first else ():
+    given = [*make_yaml().load(files[0].read_text(encoding="utf-8")), *overrides]
+    for key in settings.unread_keys(given) if first else ():
         print(
             f"warning: {files[0]}: nothing reads the key {key!r}; it has no effect",
             file=sys.stderr,
@@ -114,64 +116,49 @@ def parse_value(name: str, text: str) -> Any:
         return float(text)
     try:
         value = make_yaml().load(text)
-    except ruamel.yaml.YAMLError:
+    except YAMLError:
         return text
     if isinstance(value, (CommentedMap, CommentedSeq, TaggedScalar)):
         return value
     return plain_tree(value) if isinstance(value, (bool, int, float)) else value
 
 
-def take_option(name: str, arguments: Sequence[str]) -> tuple[str | None, list[str]]:
-    """Take ``--name value`` or ``--name=value`` out of a command line.
+def take_options(
+    names: Collection[str], arguments: Sequence[str]
+) -> tuple[dict[str, str], list[str]]:
+    """Take ``--name value`` and ``--name=value`` of some names out of a command line.
 
     Returns
     -------
     tuple
-        The value, or None; and the other arguments.
+        Name -> text of the value, and the other arguments.
 
     Example
     -------
-    >>> take_option("--folds", ["train.yaml", "--folds", "1,3", "--seed", "2"])
-    ('1,3', ['train.yaml', '--seed', '2'])
+    >>> take_options(["folds"], ["train.yaml", "--folds", "1,3", "--seed=2"])
+    ({'folds': '1,3'}, ['train.yaml', '--seed=2'])
     """
-    value, rest = None, []
+    taken: dict[str, str] = {}
+    rest: list[str] = []
     remaining = iter(arguments)
     for argument in remaining:
-        key, has_value, given = argument.partition("=")
-        if key != name:
+        option, has_value, value = argument.partition("=")
+        name = option.removeprefix("--")
+        if not option.startswith("--") or name not in names:
             rest.append(argument)
             continue
-        value = given if has_value else next(remaining, None)
-        if value is None or value.startswith("--"):
-            raise InputError(f"{name}: a value is missing after it")
-    return value, rest
+        if not has_value:
+            value = next(remaining, "--")
+            if value.startswith("--"):
+                raise InputError(f"--{name}: a value is missing after it")
+        taken[name] = value
+    return taken, rest
 
 
 def _help(arguments: Sequence[str], about: str) -> str:
     given = [Path(text) for text in arguments if text.endswith((".yaml", ".yml"))]
     file = next(filter(Path.is_file, given), Path(sys.argv[0]).parent / DEFAULT)
     return format_help(Path(sys.argv[0]).name, about, file, REFUSED_OPTIONS)
-
-
-def _split(
-    arguments: Sequence[str], keys: Sequence[str]
-) -> tuple[list[str], dict[str, Any]]:
-    """Take ``--key value`` and ``--key=value`` of the file's keys out of the rest."""
-    rest: list[str] = []
-    overrides: dict[str, Any] = {}
-    remaining = iter(arguments)
-    for argument in remaining:
-        name, has_value, value = argument.removeprefix("--").partition("=")
-        if not argument.startswith("--") or name not in keys:
-            rest.append(argument)
-            continue
-        if not has_value:
-            following = next(remaining, None)
-            if following is None or following.startswith("--"):
-                raise InputError(f"--{name}: a value is missing after it")
-            value = following
-        overrides[name] = parse_value(name, value)
-    return rest, overrides
 
 
 def _run_options(file: str, arguments: list[str], keys: Sequence[str]) -> RunOptions:

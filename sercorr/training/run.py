@@ -6,6 +6,7 @@ another run is refused, whether that is finished, interrupted or to be evaluated
 
 import contextlib
 import datetime
+import functools
 import json
 import os
 import platform
@@ -14,7 +15,7 @@ import shutil
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 from typing import Any
@@ -35,10 +36,11 @@ from sercorr.files import (
     write_json,
     write_text,
 )
-from sercorr.reporting.report import plot_fold, report_fold
+from sercorr.reporting.report import describe_fold, plot_fold
 from sercorr.training.checkpoints import is_scored
 from sercorr.training.dataio import Splits, device_of, refuse_torchrun, require
 from sercorr.training.heads import HeadInTraining
+from sercorr.training.parts import check_parts
 from sercorr.training.settings import Settings
 
 METRICS, RECORD = "metrics.json", "run.json"
@@ -76,7 +78,7 @@ class Run:
         self.folder = Path(require(hparams, "fold_folder"))
         self.device = device_of(settings.run_opts)
         self.epochs: int = require(hparams, "epoch_counter").limit
-        _check_parts(hparams)
+        check_parts(hparams)
         self.identity = self._sign()
         self._check_folder()
 
@@ -143,6 +145,9 @@ class Run:
             shutil.rmtree(self.hparams["checkpoint_folder"], ignore_errors=True)
             for name in (METRICS, "predictions.csv", "history.json"):
                 (self.folder / name).unlink(missing_ok=True)
+        if isinstance(self.hparams.get("train_logger"), functools.partial):
+            # a logger that makes files of its own, written as !name: for that
+            self.hparams["train_logger"] = self.hparams["train_logger"]()
         write_text(self.folder / "hyperparams.yaml", self.settings.text())
         write_json(
             self.folder / RECORD,
@@ -213,7 +218,7 @@ class Run:
 
     def report(self) -> str:
         """Describe the finished fold in a line or two."""
-        return report_fold(self.folder)
+        return describe_fold(self.folder)
 
     def _write_head(self, head: HeadInTraining) -> None:
         tensors = {k: t.detach().cpu() for k, t in head.module.state_dict().items()}
@@ -269,10 +274,10 @@ class Run:
         if not self._has_something():
             return
         record = self.record
-        if not record:
+        if "identity" not in record:
             raise InputError(
-                f"{self.folder}: it has results or checkpoints but no {RECORD}; choose "
-                "another --output_folder, or remove that folder"
+                f"{self.folder}: it has results or checkpoints but no {RECORD} that "
+                "says of what; choose another --output_folder, or remove that folder"
             )
         differences = _differences(record["identity"], self.identity)
         if differences:
@@ -307,37 +312,6 @@ def installed_versions() -> dict[str, str]:
         with contextlib.suppress(PackageNotFoundError):
             found[name] = version(name)
     return found
-
-
-def _check_parts(hparams: Mapping[str, Any]) -> None:
-    """Try the head, the optimiser and the schedule on a few made-up frames."""
-    module = require(hparams, "modules")["head"]
-    labels, upstream = require(hparams, "labels"), require(hparams, "upstream")
-    layers, size = upstream.num_layers, upstream.output_size
-    was_training = module.training
-    with torch.random.fork_rng(devices=[]), torch.no_grad():
-        clips = [torch.randn(layers, frames, size) for frames in (5, 3)]
-        try:
-            logits = module.eval()(clips)
-        except InputError:
-            raise
-        except Exception as error:  # whatever a class of one's own raises
-            text = " ".join(str(error).split())
-            raise InputError(
-                f"head: it fails on made-up features of {layers} layers of {size} "
-                f"channels ({type(error).__name__}: {text}); check the classes in the "
-                "settings file"
-            ) from error
-        finally:
-            module.train(was_training)
-    shape = tuple(getattr(logits, "shape", ()))
-    if shape != (2, len(labels)):
-        raise InputError(
-            f"head: for 2 clips it gives logits of shape {shape}; {(2, len(labels))} "
-            "are needed, one per clip and label"
-        )
-    trial = HeadInTraining("head", module, hparams, require(hparams, "opt_class"), None)
-    trial.make_optimizer(module, spare_vectors=False)
 
 
 def _differences(old: Any, new: Any, name: str = "") -> list[str]:

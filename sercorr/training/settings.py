@@ -13,13 +13,14 @@ import difflib
 import io
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import ruamel.yaml
 from hyperpyyaml import load_hyperpyyaml
 from ruamel.yaml.comments import CommentedMap, TaggedScalar
+from ruamel.yaml.error import YAMLError
 from speechbrain.utils.run_opts import RunOptions
 
 from sercorr.errors import InputError
@@ -30,68 +31,30 @@ BASED_ON = "based_on"
 """Key of a settings file that differs from another one in a few keys."""
 
 HOUSEKEEPING = frozenset(
-    {
-        "data_folder",
-        "output_folder",
-        "manifest_folder",
-        "cache_folder",
-        "cache_dtype",  # these two are recorded with the features
-        "extract_precision",
-        "fold_folder",
-        "checkpoint_folder",
-        "upstream_source",  # its digest is recorded instead
-        "upstream_revision",
-        "upstream_save_path",
-        "num_workers",
-        "preload",
-        "max_batch_seconds",
-        "train_logger",
-        "ckpt_interval_minutes",
-        "ckpt_interval_steps",
-    }
+    """
+    data_folder output_folder manifest_folder cache_folder fold_folder
+    checkpoint_folder upstream_save_path num_workers preload max_batch_seconds
+    train_logger ckpt_interval_minutes ckpt_interval_steps
+    upstream_source upstream_revision cache_dtype extract_precision
+    """.split()
 )
-"""Keys that do not change what a run learns, or that are recorded otherwise."""
+"""Keys that do not change what a run learns; the last four are recorded otherwise,
+as the digest of the weights and the type of the features."""
 
-LEARNING_OPTIONS = (
-    "auto_mix_prec",
-    "bfloat16_mix_prec",
-    "debug",
-    "debug_batches",
-    "debug_epochs",
-    "eval_precision",
-    "grad_accumulation_factor",
-    "max_grad_norm",
-    "optimizer_step_limit",
-    "precision",
-    "remove_vector_weight_decay",
-    "skip_nonfinite_grads",
-)
+LEARNING_OPTIONS = """
+    auto_mix_prec bfloat16_mix_prec debug debug_batches debug_epochs eval_precision
+    grad_accumulation_factor max_grad_norm optimizer_step_limit precision
+    remove_vector_weight_decay skip_nonfinite_grads
+    """.split()
 """SpeechBrain's run options that change what a run learns."""
 
-READ_KEYS = HOUSEKEEPING | {
-    "batch_size",
-    "brain_class",
-    "checkpointer",
-    "corpus",
-    "epoch_counter",
-    "fold",
-    "fold_by",
-    "head",
-    "labels",
-    "loss",
-    "lr_annealing",
-    "modules",
-    "n_folds",
-    "number_of_epochs",
-    "opt_class",
-    "seed",
-    "skip_bad_audio",
-    "split_seed",
-    "updates_per_epoch",
-    "upstream",
-    "valid_ratio",
-    "valid_session",
-}
+READ_KEYS = HOUSEKEEPING | frozenset(
+    """
+    based_on batch_size brain_class checkpointer corpus epoch_counter fold fold_by
+    head labels loss lr_annealing modules n_folds number_of_epochs opt_class seed
+    skip_bad_audio split_seed updates_per_epoch upstream valid_ratio valid_session
+    """.split()
+)
 """Keys that the programs read; others must be referred to within the file."""
 
 
@@ -188,16 +151,14 @@ class Settings:
             ),
         }
 
-    def unread_keys(self) -> list[str]:
-        """Name keys that no program, no reference and no own class reads."""
-        references = _references(self.tree)
-        known = READ_KEYS | set(RunOptions().keys())
-        code = "".join(_own_sources(self))
+    def unread_keys(self, keys: Iterable[str]) -> list[str]:
+        """Name those of some keys that no program, reference or own class reads."""
+        known = READ_KEYS | set(RunOptions().keys()) | _references(self.tree)
+        code = self._own_code()
         return [
             key
-            for key in self.tree
-            if key not in known | references
-            and not key.startswith("_")
+            for key in keys
+            if not (key in known or key.startswith("_"))
             and not re.search(rf"\b{re.escape(key)}\b", code)
         ]
 
@@ -209,7 +170,13 @@ class Settings:
         if key != "number_of_epochs":
             return False
         others = {k: v for k, v in self.tree.items() if k not in (key, "epoch_counter")}
-        return key not in _references(others) and key not in "".join(_own_sources(self))
+        return key not in _references(others) and key not in self._own_code()
+
+    def _own_code(self) -> str:
+        """Text of the user's own files behind the classes in the settings."""
+        add_module_folders(self.files)
+        files = own_files(named_classes(self.tree)).values()
+        return "".join(file.read_text(encoding="utf-8") for file in files)
 
 
 def read_settings(file: str | Path) -> tuple[tuple[Path, ...], CommentedMap]:
@@ -320,7 +287,7 @@ def _read_tree(path: Path) -> CommentedMap:
         raise InputError(f"{path}: no such settings file")
     try:
         tree = make_yaml().load(path.read_text(encoding="utf-8"))
-    except ruamel.yaml.YAMLError as error:
+    except YAMLError as error:
         raise InputError(f"{path}: not valid YAML: {_one_line(error)}") from None
     if not isinstance(tree, CommentedMap):
         raise InputError(f"{path}: a mapping of settings was expected")
@@ -350,13 +317,6 @@ def _references(node: Any) -> set[str]:
     for item in node if isinstance(node, (list, tuple)) else items:
         found |= _references(item)
     return found
-
-
-def _own_sources(settings: Settings) -> list[str]:
-    """Texts of the user's own files behind the classes in the settings."""
-    add_module_folders(settings.files)
-    files = own_files(named_classes(settings.tree))
-    return [file.read_text(encoding="utf-8") for file in files.values()]
 
 
 def _one_line(error: BaseException) -> str:

@@ -26,15 +26,7 @@ def source_digests(names: Iterable[str]) -> dict[str, str]:
     libraries are known by their versions. Comments, docstrings and layout do not
     count.
 
-    Arguments
-    ---------
-    names : iterable of str
-        Dotted names, such as ``my_poolings.MaxPooling``.
-
-    Returns
-    -------
-    dict
-        Sorted by name.
+    ``names`` are dotted, such as ``my_poolings.MaxPooling``.
 
     Raises
     ------
@@ -52,10 +44,7 @@ def source_digests(names: Iterable[str]) -> dict[str, str]:
 
 
 def own_files(names: Iterable[str]) -> dict[str, Path]:
-    """Find the user's own modules behind named classes: name -> file.
-
-    Arguments and errors are those of `source_digests`.
-    """
+    """Find the user's own modules behind named classes: name -> file."""
     waiting = [name for name in map(_module_of, names) if name is not None]
     found: dict[str, Path] = {}
     while waiting:
@@ -75,8 +64,7 @@ def _module_of(name: str) -> str | None:
         thing = pydoc.locate(name)
     except pydoc.ErrorDuringImport as error:
         raise InputError(
-            f"{name}: it cannot be imported ({error.exc.__name__}: {error.value}); "
-            "check this module"
+            f"{name}: it cannot be imported ({error.value!r}); check this module"
         ) from error.value
     if thing is None:
         raise InputError(

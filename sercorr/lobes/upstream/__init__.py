@@ -25,7 +25,8 @@ class Upstream:
     """The frozen feature extractor that a settings file names.
 
     The configuration is read now; the weights are read, and of a hub model
-    downloaded, when they are first needed: for `info` or `load`.
+    downloaded, when they are first needed: for `info` or `load`. `InputError` if there
+    is no such model, an incomplete one, or one of another kind.
 
     Arguments
     ---------
@@ -36,11 +37,6 @@ class Upstream:
         Commit, tag or branch of a hub model; None: its main branch.
     save_path : path or None
         Folder for downloads from the hub; None: the hub's own cache.
-
-    Raises
-    ------
-    InputError
-        No such model, an incomplete one, or one of another kind.
 
     Example
     -------
@@ -58,33 +54,40 @@ class Upstream:
         revision: str | None = None,
         save_path: str | os.PathLike | None = None,
     ) -> None:
-        self._described = _describe(os.fspath(source), revision, save_path)
+        self._model: Any  # has all that this class has
+        if source != "fbank":
+            # transformers takes seconds to import
+            from sercorr.lobes.upstream.model_files import find_model  # noqa: PLC0415
+            from sercorr.lobes.upstream.ssl_model import SSLModel  # noqa: PLC0415
 
-    @property
-    def num_layers(self) -> int:
-        """Number of layers that come out: L + 1 for a transformer of L blocks."""
-        return self._described.num_layers
+            self._model = SSLModel(find_model(os.fspath(source), save_path, revision))
+        elif revision is None:
+            from sercorr.lobes.upstream.fbank import FbankUpstream  # noqa: PLC0415
 
-    @property
-    def output_size(self) -> int:
-        """Size D of a feature vector."""
-        return self._described.output_size
+            self._model = FbankUpstream()
+        else:
+            raise InputError(
+                f"upstream_revision is {revision!r}, but fbank has no revisions: "
+                "remove the setting"
+            )
+        self.num_layers: int = self._model.num_layers
+        self.output_size: int = self._model.output_size
 
     @property
     def info(self) -> UpstreamInfo:
         """Identity of the upstream in float32, with the digest of its weights."""
-        return self._described.info
+        return self._model.info
 
     def frames(self, samples: int) -> int:
         """Count the frames of a clip of ``samples`` samples (0: too short)."""
-        return self._described.frames(samples)
+        return self._model.frames(samples)
 
     def load(self, device: str | torch.device = "cpu") -> FrozenUpstream:
         """Return the upstream in float32 on ``device``, loaded at the first call.
 
         An upstream that was switched to bfloat16 meanwhile is loaded anew.
         """
-        return self._described.load(device)
+        return self._model.load(device)
 
 
 def load_upstream(
@@ -95,23 +98,8 @@ def load_upstream(
 ) -> FrozenUpstream:
     """Load the frozen feature extractor that ``source`` names.
 
-    Arguments
-    ---------
-    source, save_path, revision
-        As for `Upstream`.
-    precision : str
-        ``fp32`` or ``bf16``, see `FrozenUpstream.use_bfloat16`.
-
-    Returns
-    -------
-    FrozenUpstream
-        With ``info``, ``num_layers``, ``output_size``, ``frames(samples)`` and
-        ``forward(wavs, wav_lens)``.
-
-    Raises
-    ------
-    InputError
-        No such model, an incomplete one, one of another kind, or another precision.
+    Arguments and errors are those of `Upstream`, and ``precision``, ``fp32`` or
+    ``bf16`` (see `FrozenUpstream.use_bfloat16`).
 
     Example
     -------
@@ -132,8 +120,7 @@ def upstream_info(
 ) -> UpstreamInfo:
     """Say what `load_upstream` would build, without building it.
 
-    The arguments and errors are those of `load_upstream`. The weights are read as
-    bytes, for their digest, and downloaded first if need be.
+    The weights are read as bytes, for their digest, and downloaded first if need be.
 
     Example
     -------
@@ -141,23 +128,3 @@ def upstream_info(
     'fbank'
     """
     return Upstream(source, revision, save_path).info
-
-
-def _describe(
-    source: str, revision: str | None, save_path: str | os.PathLike | None
-) -> Any:
-    """Read a configuration; gives all that `Upstream` has."""
-    if source == "fbank":
-        if revision is not None:
-            raise InputError(
-                f"upstream_revision is {revision!r}, but fbank has no revisions: "
-                "remove the setting"
-            )
-        from sercorr.lobes.upstream.fbank import FbankUpstream  # noqa: PLC0415
-
-        return FbankUpstream()
-    # transformers takes seconds to import
-    from sercorr.lobes.upstream.model_files import find_model  # noqa: PLC0415
-    from sercorr.lobes.upstream.ssl_model import SSLModel  # noqa: PLC0415
-
-    return SSLModel(find_model(source, save_path, revision))

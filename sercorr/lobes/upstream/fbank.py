@@ -28,26 +28,6 @@ noise of 16-bit audio, below which there is only digital silence. Centre and sca
 round numbers near the mean and deviation of recorded speech in these bands."""
 
 
-def fbank_info() -> UpstreamInfo:
-    """Describe the log-mel upstream.
-
-    Example
-    -------
-    >>> fbank_info().num_layers, fbank_info().output_size
-    (1, 80)
-    """
-    text = json.dumps(SETTINGS, sort_keys=True)
-    return UpstreamInfo(
-        source="fbank",
-        revision=None,
-        model_type="fbank",
-        num_layers=1,
-        output_size=SETTINGS["bands"],
-        digest=hashlib.sha256(text.encode()).hexdigest(),
-        preprocessing=dict(SETTINGS),
-    )
-
-
 class FbankUpstream(FrozenUpstream):
     """SpeechBrain's log-mel lobe, scaled by fixed constants.
 
@@ -68,7 +48,18 @@ class FbankUpstream(FrozenUpstream):
     """
 
     def __init__(self) -> None:
-        super().__init__(fbank_info())
+        text = json.dumps(SETTINGS, sort_keys=True)
+        super().__init__(
+            UpstreamInfo(
+                source="fbank",
+                revision=None,
+                model_type="fbank",
+                num_layers=1,
+                output_size=SETTINGS["bands"],
+                digest=hashlib.sha256(text.encode()).hexdigest(),
+                preprocessing=dict(SETTINGS),
+            )
+        )
         self.fbank = Fbank(
             sample_rate=SETTINGS["sampling_rate"],
             n_mels=SETTINGS["bands"],
@@ -80,20 +71,15 @@ class FbankUpstream(FrozenUpstream):
         self.fbank.compute_fbanks.top_db = float("inf")
         self.freeze()
 
-    @property
-    def minimum_samples(self) -> int:
-        """Samples of one window."""
-        return SETTINGS["sampling_rate"] * SETTINGS["window_ms"] // 1000
-
     def frames(self, samples: int) -> int:
-        """Count frames: one every 10 ms, the first at the first sample.
+        """Count frames: one every 10 ms, the first at the first sample; 25 ms at least.
 
         Example
         -------
         >>> [FbankUpstream().frames(n) for n in (399, 400, 479, 480)]
         [0, 3, 3, 4]
         """
-        if samples < self.minimum_samples:
+        if samples * 1000 < SAMPLE_RATE * SETTINGS["window_ms"]:
             return 0
         return 1 + samples * 1000 // (SAMPLE_RATE * SETTINGS["hop_ms"])
 
@@ -102,9 +88,8 @@ class FbankUpstream(FrozenUpstream):
     ) -> torch.Tensor:
         # The lobe pads with zeros at both ends, so that zeros behind a clip are what
         # it would see alone.
-        wavs = wavs * 1.0
-        wavs[~count_mask(samples, wavs.shape[1], wavs.device)] = 0.0
-        decibels = self.fbank(wavs)[:, : max(frames)]  # (B, T, D)
+        heard = count_mask(samples, wavs.shape[1], wavs.device)
+        decibels = self.fbank(wavs.where(heard, 0.0))[:, : max(frames)]  # (B, T, D)
         features = (decibels - SETTINGS["centre_db"]) / SETTINGS["scale_db"]
         features[~count_mask(frames, max(frames), wavs.device)] = 0.0
         return features[:, None]  # (B, 1, T, D)

@@ -2,49 +2,37 @@
 
 import contextlib
 import dataclasses
+import itertools
 from collections.abc import Iterator
 from typing import Any, Self
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from sercorr.errors import InputError
-from sercorr.lengths import absolute_to_relative, relative_to_absolute
+from sercorr.lengths import absolute_to_relative, real_counts
 
 PRECISIONS = {"fp32": "float32", "bf16": "bfloat16"}
 
 
 @dataclasses.dataclass(frozen=True)
 class UpstreamInfo:
-    """What an upstream is, known without building it.
-
-    Arguments
-    ---------
-    source : str
-        What the user asked for: ``fbank``, a hub name or a folder.
-    revision : str or None
-        Commit of a hub model, None where there is none.
-    model_type : str
-        ``fbank``, ``wav2vec2``, ``hubert`` or ``wavlm``.
-    num_layers : int
-        Number of layers that come out: L + 1 for a transformer of L blocks.
-    output_size : int
-        Size D of a feature vector.
-    digest : str
-        SHA-256 of the weights' bytes, in hexadecimal. Equal weights at another path
-        have the same digest.
-    preprocessing : dict
-        All else that decides the values: normalisation, sampling rate, shape of the
-        network, version of the computation.
-    """
+    """What an upstream is, known without building it."""
 
     source: str
+    """What the user asked for: ``fbank``, a hub name or a folder."""
     revision: str | None
+    """Commit of a hub model, None where there is none."""
     model_type: str
+    """``fbank``, ``wav2vec2``, ``hubert`` or ``wavlm``."""
     num_layers: int
+    """Number of layers that come out: L + 1 for a transformer of L blocks."""
     output_size: int
+    """Size D of a feature vector."""
     digest: str
+    """SHA-256 of the weights' bytes: the same at another path."""
     preprocessing: dict[str, Any] = dataclasses.field(hash=False)
+    """All else that decides the values: normalisation, shape of the network, ..."""
 
     def describe(self) -> dict[str, Any]:
         """Return all fields as plain values that JSON can hold."""
@@ -57,18 +45,11 @@ class UpstreamInfo:
         return described
 
     def at_precision(self, precision: str) -> "UpstreamInfo":
-        """Return the identity of the same upstream computed at a precision.
+        """Return the identity of the same upstream computed at another precision.
 
-        Arguments
-        ---------
-        precision : str
-            ``fp32``, or ``bf16``, which gives other values (see
-            `FrozenUpstream.use_bfloat16`).
-
-        Raises
-        ------
-        InputError
-            Another precision, or ``bf16`` for log-mel bands.
+        ``fp32``, or ``bf16``, which gives other values (see
+        `FrozenUpstream.use_bfloat16`). `InputError` for others, and for log-mel bands
+        in ``bf16``.
         """
         if precision not in PRECISIONS:
             raise InputError(
@@ -89,29 +70,15 @@ class FrozenUpstream(nn.Module):
 
     It stays in eval mode whatever its parents are told, needs no gradient, and
     computes in float32 whatever the autocast (in bfloat16 on request). A subclass
-    gives `frames`, `minimum_samples` and `_layers`. It may stand in a settings file
-    in the place of `sercorr.lobes.Upstream`.
-
-    Arguments
-    ---------
-    info : UpstreamInfo
-        Identity of the upstream.
+    gives `frames` and `_layers`, and calls `freeze` once it is built. It may stand in
+    a settings file in the place of `sercorr.lobes.Upstream`.
     """
 
     def __init__(self, info: UpstreamInfo) -> None:
         super().__init__()
         self.info = info
+        self.num_layers, self.output_size = info.num_layers, info.output_size
         self.precision = "fp32"
-
-    @property
-    def num_layers(self) -> int:
-        """Number of layers that `forward` returns."""
-        return self.info.num_layers
-
-    @property
-    def output_size(self) -> int:
-        """Size D of a feature vector."""
-        return self.info.output_size
 
     def train(self, mode: bool = True) -> Self:
         """Stay in eval mode, whatever ``mode`` is."""
@@ -131,13 +98,11 @@ class FrozenUpstream(nn.Module):
         self.info = self.info.at_precision("bf16")
         self.precision = "bf16"
         for module in self.modules():
-            if type(module) is nn.Conv1d and not may_be_bfloat16(
+            if isinstance(module, nn.Conv1d) and not may_be_bfloat16(
                 module.in_channels, module.out_channels, module.groups
             ):
                 module.__class__ = _Float32Convolution
-            elif type(module) is not _Float32Convolution and isinstance(
-                module, (nn.Linear, nn.Conv1d)
-            ):
+            elif isinstance(module, (nn.Linear, nn.Conv1d)):
                 module.to(torch.bfloat16)  # or autocast would do it in every call
         return self
 
@@ -145,27 +110,21 @@ class FrozenUpstream(nn.Module):
         """Move to ``device`` and return itself: nothing is left to be loaded."""
         return self.to(device)
 
-    @property
-    def minimum_samples(self) -> int:
-        """Samples of the shortest clip that gives a frame."""
-        raise NotImplementedError
-
     def frames(self, samples: int) -> int:
         """Count the frames of a clip of ``samples`` samples (0: too short)."""
         raise NotImplementedError
 
-    def _layers(
-        self, wavs: torch.Tensor, samples: list[int], frames: list[int]
-    ) -> torch.Tensor:
+    def _layers(self, wavs: Tensor, samples: list[int], frames: list[int]) -> Tensor:
         """Compute (B, L, T, D) from (B, N); padding of ``wavs`` holds anything."""
         raise NotImplementedError
 
     def forward(
-        self, wavs: torch.Tensor, wav_lens: torch.Tensor | None = None
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+        self, wavs: Tensor, wav_lens: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Extract all layers of a batch of clips.
 
-        A clip has the same features alone, padded and in any batch.
+        A clip has the same features alone, padded and in any batch. One that is
+        shorter than a frame is an `InputError`.
 
         Arguments
         ---------
@@ -176,28 +135,26 @@ class FrozenUpstream(nn.Module):
 
         Returns
         -------
-        layers : torch.Tensor
-            (B, L, T, D), float32, zero on padding; T is that of the longest clip.
-        lengths : torch.Tensor
-            (B,), lengths in frames relative to T.
-
-        Raises
-        ------
-        InputError
-            A clip is shorter than one frame.
-        ValueError
-            ``wavs`` is not (B, N) or ``wav_lens`` is not (B,).
+        tuple of torch.Tensor
+            The layers (B, L, T, D), float32, zero on padding, with the T of the
+            longest clip; the clips' lengths (B,) relative to T.
         """
-        samples = _sample_counts(wavs, wav_lens)
+        if wavs.ndim != 2 or wavs.numel() == 0:
+            raise ValueError(
+                f"wavs must have shape (batch, samples) (got {tuple(wavs.shape)})"
+            )
+        samples = real_counts(wav_lens, *wavs.shape)
         frames = [self.frames(count) for count in samples]
         for item, count in enumerate(samples):
             if frames[item] < 1:
+                enough = next(n for n in itertools.count(count) if self.frames(n))
                 raise InputError(
                     f"clip {item} of the batch has {count} samples; at least "
-                    f"{self.minimum_samples} are needed: leave it out"
+                    f"{enough} are needed: leave it out"
                 )
-        precision = _bfloat16 if self.precision == "bf16" else _full_float32
-        with torch.no_grad(), precision(wavs.device):
+        half = torch.autocast(wavs.device.type, torch.bfloat16)
+        precision = half if self.precision == "bf16" else _full_float32(wavs.device)
+        with torch.no_grad(), precision:
             longest = wavs[:, : max(samples)].float()
             layers = self._layers(longest, samples, frames)
         lengths = absolute_to_relative(torch.tensor(frames), max(frames))
@@ -224,25 +181,9 @@ def may_be_bfloat16(in_channels: int, out_channels: int, groups: int) -> bool:
 class _Float32Convolution(nn.Conv1d):
     """A convolution that stays in float32 whatever the autocast."""
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def forward(self, x: Tensor) -> Tensor:
         with torch.autocast(x.device.type, enabled=False):
             return super().forward(x.float())
-
-
-def _sample_counts(wavs: torch.Tensor, wav_lens: torch.Tensor | None) -> list[int]:
-    if wavs.ndim != 2 or wavs.numel() == 0:
-        raise ValueError(
-            f"wavs must have shape (batch, samples) (got {tuple(wavs.shape)})"
-        )
-    batch, size = wavs.shape
-    if wav_lens is None:
-        return [size] * batch
-    if tuple(wav_lens.shape) != (batch,):
-        raise ValueError(
-            f"wav_lens must have shape ({batch},), one an item "
-            f"(got {tuple(wav_lens.shape)})"
-        )
-    return relative_to_absolute(wav_lens, size).tolist()
 
 
 @contextlib.contextmanager
@@ -263,8 +204,3 @@ def _full_float32(device: torch.device) -> Iterator[None]:
             yield
         finally:
             matmul.allow_tf32, cudnn.allow_tf32 = before
-
-
-def _bfloat16(device: torch.device) -> torch.autocast:
-    """Compute matrix products and convolutions in bfloat16."""
-    return torch.autocast(device.type, torch.bfloat16)

@@ -1,0 +1,150 @@
+"""Reading the finished folds of one run or of many.
+
+    [<upstream>/][<corpus>/]<head>/[seed_S/]fold_K/{metrics,run}.json
+
+``metrics.json`` marks a finished fold; ``run.json`` says what was run.
+"""
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sercorr.errors import InputError
+from sercorr.evaluation.metrics import complete_metrics
+from sercorr.files import read_json
+
+
+@dataclass(frozen=True)
+class Run:
+    """The finished folds of one cross-validation."""
+
+    folder: Path  # has fold_1, fold_2, ...
+    seed: int | None  # S, if the folder is the seed_S of a head
+    metrics: list[dict[str, Any]]  # each metrics.json, sorted by fold, with every rate
+    records: dict[int, dict[str, Any]]  # fold -> its run.json, where there is one
+    n_folds: int  # of the whole cross-validation
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """Content of the first ``run.json``; empty if there is none."""
+        return next(iter(self.records.values()), {})
+
+    @property
+    def missing(self) -> list[int]:
+        """Folds that are not finished."""
+        finished = {fold["fold"] for fold in self.metrics}
+        return [fold for fold in range(1, self.n_folds + 1) if fold not in finished]
+
+    @property
+    def differing(self) -> list[str]:
+        """Settings, other than ``fold``, in which the folds are not the same."""
+        trees = [settings_of(record) for record in self.records.values()]
+        keys = sorted({key for tree in trees for key in tree} - {"fold"})
+        return [k for k in keys if any(t.get(k) != trees[0].get(k) for t in trees)]
+
+
+def settings_of(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Give the settings tree of a ``run.json``; empty if it has none."""
+    return record.get("identity", {}).get("settings", {})
+
+
+def read_fold(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Read a fold's ``metrics.json`` and ``run.json`` (empty if there is none)."""
+    path = folder / "metrics.json"
+    metrics = read_json(path)
+    keys = ("fold", "n", "labels", "confusion")
+    lacks = [k for k in keys if not isinstance(metrics, dict) or k not in metrics]
+    if lacks:
+        raise InputError(
+            f"{path}: lacks {', '.join(lacks)}; remove it and run the fold again"
+        )
+    path = folder / "run.json"
+    record = read_json(path) if path.exists() else {}
+    if not isinstance(record, dict):
+        raise InputError(f"{path}: not the record of a run; remove it")
+    return complete_metrics(metrics), record
+
+
+def read_heads(root: str | os.PathLike) -> dict[str, list[Run]]:
+    """Read all finished folds below a folder.
+
+    Returns
+    -------
+    dict
+        Each head's folder relative to ``root`` -> its runs, one per seed; ``att4``
+        stands before ``att16``. A head without a finished fold has no runs. If the
+        folds or seeds lie in ``root`` itself, it is the only head, ``.``.
+    """
+    root = Path(root)
+    if not root.is_dir():
+        raise InputError(f"{root}: no such folder")
+    found = {
+        path.parent.parent
+        for depth in range(5)  # upstream, corpus, head, seed
+        for name in ("metrics", "run")
+        for path in root.glob(f"{'*/' * depth}fold_[1-9]*/{name}.json")
+    }
+    heads: dict[str, list[Run]] = {}
+    for folder in sorted(found, key=_natural):
+        match = re.fullmatch(r"seed_([0-9]+)", folder.name) if folder != root else None
+        head = folder.parent if match else folder
+        runs = heads.setdefault(head.relative_to(root).as_posix(), [])
+        runs += _read_run(folder, int(match[1]) if match else None)
+        if len(runs) > 1 and runs[0].seed is None:
+            raise InputError(
+                f"{head}: has folds beside seeds; move either the folders fold_K or "
+                "the folders seed_S away"
+            )
+    if not any(heads.values()):
+        raise InputError(
+            f"{root}: no finished fold (no fold_K/metrics.json); run the folds first"
+        )
+    return {".": heads["."]} if "." in heads else heads
+
+
+def _read_run(folder: Path, seed: int | None) -> list[Run]:
+    """Read one run, if any of its folds is finished.
+
+    There are as many folds as ``run.json`` says or, without any, as the highest
+    number says.
+    """
+    folds = {
+        int(path.parent.name[5:]): path.parent
+        for path in folder.glob("fold_*/metrics.json")
+        if re.fullmatch(r"fold_[1-9][0-9]*", path.parent.name)
+    }
+    if not folds:
+        return []
+    both = {fold: read_fold(path) for fold, path in sorted(folds.items())}
+    records = {fold: record for fold, (_, record) in both.items() if record}
+    labels = both[min(both)][0]["labels"]
+    sizes = [record["n_folds"] for record in records.values() if "n_folds" in record]
+    n_folds = sizes[0] if sizes else max(both)
+    for fold, (metrics, record) in both.items():
+        if metrics["fold"] != fold:
+            raise InputError(
+                f"{folds[fold]}/metrics.json: is of fold {metrics['fold']}; remove it "
+                f"and run fold {fold} again"
+            )
+        for name, value, earlier in (
+            ("labels", metrics["labels"], labels),
+            ("n_folds", record.get("n_folds", n_folds), n_folds),
+        ):
+            if value != earlier:
+                raise InputError(
+                    f"{folder}: {name} is {value} in fold {fold} and {earlier} in an "
+                    "earlier one: these are different experiments; move one away"
+                )
+    if max(both) > n_folds:
+        raise InputError(
+            f"{folder}: there is a fold {max(both)}, but results are made of folds "
+            f"1 to {n_folds}; move it away"
+        )
+    return [Run(folder, seed, [m for m, _ in both.values()], records, n_folds)]
+
+
+def _natural(folder: Path) -> str:
+    return re.sub(r"[0-9]+", lambda number: number[0].zfill(9), folder.as_posix())
