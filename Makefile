@@ -28,7 +28,7 @@ demo: $(STAMP) ## Five folds on synthetic speech: no data, no download of models
 		--data_folder demo/corpus --output_folder demo/results
 
 test: $(STAMP) ## Run the tests and the examples in the documentation
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 lint: $(STAMP) ## Check format, style, spelling and types
 	$(BIN)/ruff format --check .

@@ -5,6 +5,7 @@ import multiprocessing
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -13,59 +14,47 @@ import torch
 from speechbrain.dataio.dataset import DynamicItemDataset
 from torch.utils.data import DataLoader
 
-from sercorr.features.extraction import StoredClips
+from sercorr.features import StoredFeatures, extract, extraction
 from sercorr.features.store import FeatureStore
 from sercorr.lobes.upstream import load_upstream, upstream_info
 
-MAX_SECONDS = 2.5
-"""Makes several groups of the clips below, of one to six clips."""
+MAX_SECONDS = 2.5  # of a group; makes groups of one to six of the clips below
 
+# processes that start quickly and share no threads with this one
 SERVER = multiprocessing.get_context("forkserver")
-"""Processes that start quickly and share no threads with this one."""
 SERVER.set_forkserver_preload(
     ["sercorr.features.sources", "transformers.models.hubert.modeling_hubert"]
 )
 
 
-def write_clips(folder: Path, number: int, seed: int = 0) -> dict[str, Path]:
-    """Write clips of 0.3 to 1.2 s of noise: id -> path."""
-    rng = np.random.default_rng(seed)
+def write_clips(folder: Path, number: int) -> dict[str, Path]:
+    """Write clips of 0.3 to 1.2 s of noise, some equally long: id -> path."""
+    rng = np.random.default_rng(0)
     folder.mkdir(parents=True, exist_ok=True)
     wavs = {}
     for index in range(number):
-        samples = int(rng.uniform(0.3, 1.2) * 16000)
-        path = folder / f"clip{index:02d}.wav"
-        sound = 0.1 * rng.standard_normal(samples)
+        sound = 0.1 * rng.standard_normal(1600 * int(rng.integers(3, 13)))
+        wavs[f"clip{index:02d}"] = path = folder / f"clip{index:02d}.wav"
         soundfile.write(path, sound, 16000, subtype="PCM_16")
-        wavs[path.stem] = path
     return wavs
 
 
 class Watched:
-    """An upstream in the place of a lazy one, which notes what is asked of it.
+    """An upstream that notes what is asked of it, and calls ``before(call)``."""
 
-    Arguments
-    ---------
-    source : path
-        A model's folder, or ``fbank``.
-    before : callable or None
-        Called with the number of the call before each group is computed.
-    """
-
-    def __init__(self, source, before=None):
+    def __init__(self, source, before=lambda call: None):
         self.upstream = load_upstream(str(source))
         self.info, self.frames = self.upstream.info, self.upstream.frames
         self.loads, self.groups = 0, []
 
         def watch(_module, inputs):
             self.groups.append(len(inputs[0]))
-            if before is not None:
-                before(len(self.groups))
+            assert inputs[0].numel() <= MAX_SECONDS * 16000
+            before(len(self.groups))
 
         self.upstream.register_forward_pre_hook(watch)
 
     def load(self, device="cpu"):
-        """Give the upstream."""
         self.loads += 1
         return self.upstream.to(device)
 
@@ -76,32 +65,29 @@ def make_store(cache: Path, source="fbank", dtype="float16") -> FeatureStore:
 
 
 def fill(
-    cache: Path,
-    wavs: dict[str, Path],
-    source="fbank",
-    dtype="float16",
-    *,
-    verify: bool = False,
-    **options,
-) -> StoredClips:
-    """Extract all clips in groups, without progress bars.
-
-    ``source`` names an upstream, or is one.
-    """
+    cache: Path, wavs: dict[str, Path], source="fbank", dtype="float16", **options
+) -> StoredFeatures:
+    """Extract all clips in groups; ``source`` names an upstream, or is one."""
     upstream = source if hasattr(source, "load") else load_upstream(str(source))
-    options = {"max_seconds": MAX_SECONDS, "progress": False, **options}
-    stored = StoredClips(upstream, wavs, cache, dtype, **options)
-    stored.fill(verify)
-    return stored
+    options = {
+        "cache_folder": cache,
+        "cache_dtype": dtype,
+        "progress": False,
+        **options,
+    }
+    with mock.patch.object(extraction, "CPU_SECONDS", MAX_SECONDS):
+        return extract(upstream, wavs, **options)
 
 
 def entries(store: FeatureStore) -> dict[str, bytes]:
     """Return all entries of a store, also temporary ones, by name."""
-    return {
-        path.name: path.read_bytes()
-        for path in (store.folder / "entries").rglob("*")
-        if path.is_file()
-    }
+    paths = (store.folder / "entries").rglob("*")
+    return {path.name: path.read_bytes() for path in paths if path.is_file()}
+
+
+def entry_of(features: StoredFeatures, identity: str) -> Path:
+    """Say where a clip's entry is."""
+    return features.store.path(features.digests[identity])
 
 
 def flip_bit(path: Path, bit: int) -> None:
@@ -119,11 +105,9 @@ def small_disk(folder: Path, size: str) -> Iterator[Path]:
     folder.mkdir()
     command = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-    except FileNotFoundError:
-        pytest.skip("there is no mount command")
-    if done.returncode:
-        pytest.skip(f"a small disk cannot be mounted here: {done.stderr.strip()}")
+        subprocess.run(command, capture_output=True, check=True)
+    except (FileNotFoundError, subprocess.CalledProcessError) as error:
+        pytest.skip(f"a small disk cannot be mounted here: {error}")
     try:
         yield folder
     finally:
@@ -132,22 +116,23 @@ def small_disk(folder: Path, size: str) -> Iterator[Path]:
 
 def remount(folder: Path, options: str) -> None:
     """Change a mounted disk: its size, or ``ro`` for reading only."""
-    command = ["mount", "-o", f"remount,{options}", str(folder)]
-    subprocess.run(command, check=True)
+    subprocess.run(["mount", "-o", f"remount,{options}", str(folder)], check=True)
 
 
-def read_batches(
-    features, wavs: dict[str, Path], workers: int = 0, size: int = 4
-) -> dict[str, list[torch.Tensor]]:
-    """Read clips once through a dataset and a loader: id -> its layers."""
-    dataset = DynamicItemDataset(
-        {key: {"wav": str(path), "target": 1} for key, path in wavs.items()}
-    )
+def read_batches(features, wavs, workers=0) -> dict[str, torch.Tensor]:
+    """Read all clips into memory of their own: what is mapped follows its file."""
+    items = {key: {"wav": str(path), "target": 1} for key, path in wavs.items()}
+    dataset = DynamicItemDataset(items)
     features.add_to(dataset)
     dataset.set_output_keys(["id", features.item, "target"])
-    loader = DataLoader(dataset, size, collate_fn=features.collate, num_workers=workers)
-    found: dict[str, list[torch.Tensor]] = {}
+    found = {}
+    loader = DataLoader(dataset, 4, collate_fn=features.collate, num_workers=workers)
     for batch in loader:
-        for key, clip in zip(batch.id, features.clips(batch.to("cpu")), strict=True):
-            found.setdefault(key, []).append(clip)
+        if workers and features.item == "layers":
+            # one open file per batch, or there would soon be too many
+            assert (
+                len({clip.untyped_storage().data_ptr() for clip in batch.layers}) == 1
+            )
+        clips = features.clips(batch.to("cpu"))
+        found |= {k: clip.clone() for k, clip in zip(batch.id, clips, strict=True)}
     return found

@@ -10,12 +10,14 @@ import numpy as np
 import pytest
 import soundfile
 from releases import make_release
-from runs import RECIPE, outcome, run_script, train
+from runs import RECIPE, outcome, train
 from sklearn.metrics import matthews_corrcoef
 
 from sercorr.errors import InputError
 from sercorr.evaluation import metrics, results
 from sercorr.files import read_json
+from sercorr.training.grid import read_grid
+from sercorr.training.settings import plain_tree
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -159,10 +161,7 @@ def test_the_grid_file_is_one(tmp_path):
     text = README.split("A grid file maps names to settings:\n\n")[1].split("\n\n")[0]
     file = tmp_path / "grid.yaml"
     file.write_text("\n".join(line.strip() for line in text.splitlines()))
-    done = run_script(
-        "run_grid.py",
-        [str(ROOT / BASE), "--data_folder", "none", "--upstream_source", "fbank",
-         "--grid", str(file)],
-    )  # fmt: skip
-    assert done.returncode == 2
-    assert "none: no such folder" in done.stderr  # the grid itself was read
+    heads = read_grid(file)
+    assert list(heads) == ["att4/seed_1", "att4/seed_2", "att4/seed_3", "sgd", "mean"]
+    assert heads["att4/seed_2"]["seed"] == 2
+    assert plain_tree(heads["sgd"]["opt_class"])["tag"] == "!name:torch.optim.SGD"

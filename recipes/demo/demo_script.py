@@ -9,26 +9,13 @@ so the classes overlap, as in real recordings.
 
 import random
 from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from espeak_voice import Utterance
 
 
-@dataclass(frozen=True)
-class Speaker:
-    """One of two voices of a session.
-
-    Arguments
-    ---------
-    voice : str
-        espeak-ng's language and variant.
-    pitch : float
-        Habitual base pitch on espeak-ng's scale (50 is the variant's own).
-    rate : float
-        Habitual words a minute.
-    level : float
-        Habitual loudness in dB.
-    """
+class Speaker(NamedTuple):
+    """A voice of espeak-ng and its habits: pitch (of 100), words a minute, dB."""
 
     voice: str
     pitch: float
@@ -36,13 +23,13 @@ class Speaker:
     level: float
 
 
-@dataclass(frozen=True)
-class Style:
+class Style(NamedTuple):
     """How an emotion moves a voice away from its habit when it is acted in full.
 
     ``pitch`` and ``pitch_range`` are on espeak-ng's scale of 0 to 100, ``rate`` is
     a factor, ``level`` is in dB. ``affect`` is the valence, activation and dominance
-    (1 to 5) that a rater would give.
+    (1 to 5) that a rater would give. A rater hears the ``category``; one who does not
+    agree hears one of ``others`` instead.
     """
 
     pitch: float
@@ -50,20 +37,19 @@ class Style:
     rate: float
     level: float
     affect: tuple[int, int, int]
+    category: str
+    others: tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class Turn:
-    """One turn of a dialog: its name, its label, its votes, and what is said."""
+class Turn(NamedTuple):
+    """One turn of a dialog; ``pause`` is the seconds of silence before it."""
 
     dialog: str
     name: str
     code: str
-    votes: tuple[tuple[str, ...], ...]
-    affect: tuple[int, int, int]
+    votes: list[tuple[str, ...]]
     utterance: Utterance
     pause: float
-    """Seconds of silence before the turn."""
 
 
 # Session by session, a female and a male voice.
@@ -75,12 +61,15 @@ SPEAKERS = (
     (Speaker("en-us+f5", 52, 168, 1.0), Speaker("en+m4", 48, 174, -0.5)),
 )
 
+_FRU, _NEU = "Frustration", "Neutral state"
 STYLES = {
-    "neu": Style(0, 0, 1.00, 0.0, (3, 2, 3)),
-    "hap": Style(20, 32, 1.06, 1.5, (4, 3, 3)),
-    "exc": Style(25, 38, 1.11, 2.5, (5, 4, 4)),
-    "ang": Style(3, 5, 1.20, 6.5, (2, 4, 4)),
-    "sad": Style(-18, -30, 0.80, -5.5, (2, 2, 2)),
+    "neu": Style(0, 0, 1, 0, (3, 2, 3), _NEU, (_FRU, "Sadness", "Happiness")),
+    "hap": Style(
+        *(20, 32, 1.06, 1.5, (4, 3, 3)), "Happiness", ("Excited", _NEU, "Surprise")
+    ),
+    "exc": Style(25, 38, 1.11, 2.5, (5, 4, 4), "Excited", ("Happiness", "Surprise")),
+    "ang": Style(3, 5, 1.20, 6.5, (2, 4, 4), "Anger", (_FRU, "Disgust", _NEU)),
+    "sad": Style(-18, -30, 0.80, -5.5, (2, 2, 2), "Sadness", (_NEU, _FRU)),
 }
 
 # Equal shares of the four classes; joy is labelled as happiness and excitement.
@@ -101,50 +90,15 @@ SENTENCES = (
     "This is the third time that they have called today.",
 )
 
-CATEGORIES = {
-    "neu": "Neutral state",
-    "hap": "Happiness",
-    "exc": "Excited",
-    "ang": "Anger",
-    "sad": "Sadness",
-}
-# What a rater who does not agree hears instead.
-CONFUSIONS = {
-    "neu": ("Frustration", "Sadness", "Happiness"),
-    "hap": ("Excited", "Neutral state", "Surprise"),
-    "exc": ("Happiness", "Surprise"),
-    "ang": ("Frustration", "Disgust", "Neutral state"),
-    "sad": ("Neutral state", "Frustration"),
-}
-
-RATERS = 3
+RATERS = ("E2", "E3", "E4")
 NEUTRAL_LEVEL = -5.0  # dB under espeak-ng's own volume
 LONGEST_DIALOG = 14  # turns
 
-# Spread of one turn around its style: how well it is acted, and chance.
-INTENSITY = (0.65, 1.2)
-PITCH_SPREAD = 4.5
-RANGE_SPREAD = 8.0
-RATE_SPREAD = 0.05
-LEVEL_SPREAD = 1.4  # dB
-
 
 def write_script(session: int, turns: int, seed: int) -> Iterator[Turn]:
-    """Write the dialogs of one session.
+    """Write the turns of a session (1 to 5) in the order in which they are spoken.
 
-    Arguments
-    ---------
-    session : int
-        1 to 5.
-    turns : int
-        Turns in the session, at least 8; the two speakers alternate.
-    seed : int
-        The same seed gives the same session.
-
-    Returns
-    -------
-    iterator of Turn
-        In the order in which they are spoken.
+    The two speakers alternate. The same seed gives the same session.
 
     Example
     -------
@@ -152,9 +106,9 @@ def write_script(session: int, turns: int, seed: int) -> Iterator[Turn]:
     >>> turn.dialog, turn.name
     ('Ses01F_impro01', 'Ses01F_impro01_F000')
     """
-    generator = random.Random(f"{seed}/{session}/{turns}")
-    codes = {sex: _shuffled_cycle(CODE_CYCLE, generator) for sex in "FM"}
-    sentences = {sex: _shuffled_cycle(SENTENCES, generator) for sex in "FM"}
+    draw = random.Random(f"{seed}/{session}/{turns}")
+    codes = {sex: _shuffled_cycle(CODE_CYCLE, draw) for sex in "FM"}
+    sentences = {sex: _shuffled_cycle(SENTENCES, draw) for sex in "FM"}
     n_dialogs = -(-turns // LONGEST_DIALOG)
     spoken = 0
     for number in range(n_dialogs):
@@ -162,73 +116,54 @@ def write_script(session: int, turns: int, seed: int) -> Iterator[Turn]:
         dialog = f"Ses{session:02d}{'FM'[number % 2]}_impro{number // 2 + 1:02d}"
         end = turns * (number + 1) // n_dialogs
         for index in range(end - spoken):
-            sex = "FM"[spoken % 2]
-            code = next(codes[sex])
-            intensity = generator.uniform(*INTENSITY)
-            yield Turn(
-                dialog=dialog,
-                name=f"{dialog}_{sex}{index // 2:03d}",
-                code=code,
-                votes=_votes(code, intensity, generator),
-                affect=STYLES[code].affect,
-                utterance=_act(
-                    SPEAKERS[session - 1]["FM".index(sex)],
-                    STYLES[code],
-                    intensity,
-                    next(sentences[sex]),
-                    generator,
-                ),
-                pause=round(generator.uniform(0.3, 1.2), 2),
-            )
+            sex = spoken % 2
+            code = next(codes["FM"[sex]])
+            style, speaker = STYLES[code], SPEAKERS[session - 1][sex]
+            intensity = draw.uniform(0.65, 1.2)
+            votes = _votes(style, intensity, draw)
+            text = next(sentences["FM"[sex]])
+            said = _act(speaker, style, intensity, text, draw)
+            name = f"{dialog}_{'FM'[sex]}{index // 2:03d}"
+            pause = round(draw.uniform(0.3, 1.2), 2)
+            yield Turn(dialog, name, code, votes, said, pause)
             spoken += 1
 
 
 def _act(
-    speaker: Speaker,
-    style: Style,
-    intensity: float,
-    text: str,
-    generator: random.Random,
+    speaker: Speaker, style: Style, intensity: float, text: str, draw: random.Random
 ) -> Utterance:
-    pitch = speaker.pitch + intensity * style.pitch + generator.gauss(0, PITCH_SPREAD)
-    pitch_range = 50 + intensity * style.pitch_range + generator.gauss(0, RANGE_SPREAD)
-    rate = speaker.rate * style.rate**intensity * (1 + generator.gauss(0, RATE_SPREAD))
-    level = (
-        NEUTRAL_LEVEL
-        + speaker.level
-        + intensity * style.level
-        + generator.gauss(0, LEVEL_SPREAD)
-    )
+    """Decide how a sentence is said: the habit, the emotion, and chance."""
+    pitch = speaker.pitch + intensity * style.pitch + draw.gauss(0, 4.5)
+    pitch_range = 50 + intensity * style.pitch_range + draw.gauss(0, 8)
+    rate = speaker.rate * style.rate**intensity * (1 + draw.gauss(0, 0.05))
+    level = speaker.level + intensity * style.level + draw.gauss(0, 1.4)
+    volume = 100 * 10 ** ((NEUTRAL_LEVEL + level) / 20)
     return Utterance(
         text=text,
         voice=speaker.voice,
         rate=_clamp(rate, 110, 260),
         pitch=_clamp(pitch, 0, 99),
         pitch_range=_clamp(pitch_range, 0, 100),
-        volume=_clamp(100 * 10 ** (level / 20), 15, 130),
+        volume=_clamp(volume, 15, 130),
     )
 
 
 def _votes(
-    code: str, intensity: float, generator: random.Random
-) -> tuple[tuple[str, ...], ...]:
-    """Three raters' categories; weak acting makes one of them doubt.
-
-    The majority always hears what was meant, since the label is the majority's.
-    """
-    votes: list[tuple[str, ...]] = [(CATEGORIES[code],)] * RATERS
-    if generator.random() < 0.85 - 0.5 * intensity:
-        other = generator.choice(CONFUSIONS[code])
-        both = generator.random() < 0.3
-        doubt = (CATEGORIES[code], other) if both else (other,)
-        votes[generator.randrange(RATERS)] = doubt
-    return tuple(votes)
+    style: Style, intensity: float, draw: random.Random
+) -> list[tuple[str, ...]]:
+    """Draw the raters' categories; weak acting makes one of them doubt, not more."""
+    votes: list[tuple[str, ...]] = [(style.category,)] * len(RATERS)
+    if draw.random() < 0.85 - 0.5 * intensity:
+        other = draw.choice(style.others)
+        doubt = (style.category, other) if draw.random() < 0.3 else (other,)
+        votes[draw.randrange(len(RATERS))] = doubt
+    return votes
 
 
-def _shuffled_cycle(items: tuple[str, ...], generator: random.Random) -> Iterator[str]:
+def _shuffled_cycle(items: tuple[str, ...], draw: random.Random) -> Iterator[str]:
     """Give all items in random order, again and again, each round shuffled anew."""
     while True:
-        yield from generator.sample(items, len(items))
+        yield from draw.sample(items, len(items))
 
 
 def _clamp(value: float, low: int, high: int) -> int:

@@ -20,7 +20,7 @@ import numpy as np
 import soundfile
 import torch
 import torchaudio
-from demo_script import RATERS, Turn, write_script
+from demo_script import RATERS, STYLES, Turn, write_script
 from espeak_voice import speak_all
 from tqdm import tqdm
 
@@ -45,8 +45,7 @@ def make_demo_corpus(
     Arguments
     ---------
     folder : path
-        Where the corpus shall be. If it is there already with the same settings,
-        nothing is done.
+        Where the corpus shall be.
     turns : int
         Turns per session, at least 16.
     seed : int
@@ -57,136 +56,89 @@ def make_demo_corpus(
     Returns
     -------
     bool
-        True if it was made, False if it was there.
-
-    Raises
-    ------
-    InputError
-        If there are too few turns, the folder holds something else, cannot be
-        written, or espeak-ng is missing.
+        True if it was made, False if it was there with the same settings.
     """
     folder = Path(folder)
     if turns < LEAST_TURNS:
         raise InputError(f"turns is {turns}; it must be at least {LEAST_TURNS}")
-    settings = {"version": VERSION, "turns": turns, "seed": seed}
-    if _is_complete(folder, settings):
+    clips = turns * len(SESSIONS)
+    settings = {"version": VERSION, "turns": turns, "seed": seed, "clips": clips}
+    if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
+        _require_same(folder, settings)
         return False
     make_folder(folder.parent)
     temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     try:
         corpus = make_folder(temporary / "corpus")
-        clips = _write_sessions(corpus, turns, seed, progress)
-        write_json(corpus / MARKER, {**settings, "clips": clips})
+        _write_sessions(corpus, turns, seed, progress)
+        write_json(corpus / MARKER, settings)
         os.rename(corpus, folder)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return True
 
 
-def _is_complete(folder: Path, settings: dict[str, int]) -> bool:
-    """Tell whether the corpus is there; an `InputError` if something else is."""
-    remedy = "remove the folder or choose another one"
-    if folder.exists() and not folder.is_dir():
-        raise InputError(f"{folder}: is a file, not a folder; choose another name")
-    if not folder.exists() or not any(folder.iterdir()):
-        return False
+def _require_same(folder: Path, settings: dict[str, int]) -> None:
+    """Refuse a folder that holds anything but the whole corpus of these settings."""
+    remedy = "remove it or choose another folder"
     if not (folder / MARKER).is_file():
-        raise InputError(
-            f"{folder}: holds something other than a demo corpus; {remedy}"
-        )
+        raise InputError(f"{folder}: is something other than a demo corpus; {remedy}")
     found = read_json(folder / MARKER)
-    if {key: found.get(key) for key in settings} != settings:
+    if found != settings:
         raise InputError(
-            f"{folder}: holds a demo corpus made with other settings ({found}, "
-            f"wanted {settings}); {remedy}"
+            f"{folder}: is a demo corpus made with other settings ({found}, wanted "
+            f"{settings}); {remedy}"
         )
     clips = sum(1 for _ in folder.glob("Session*/sentences/wav/*/*.wav"))
-    if clips != found.get("clips"):
+    if clips != settings["clips"]:
         raise InputError(
-            f"{folder}: holds {clips} clips of {found.get('clips')}; "
-            "remove the folder to make it again"
+            f"{folder}: holds {clips} clips of {settings['clips']}; remove the folder "
+            "to make it again"
         )
-    return True
 
 
-def _write_sessions(corpus: Path, turns: int, seed: int, progress: bool) -> int:
-    """Write all sounds, then the labels with their durations; give the clip count."""
+def _write_sessions(corpus: Path, turns: int, seed: int, progress: bool) -> None:
+    """Write all sounds, then the labels with their durations."""
     script = [turn for number in SESSIONS for turn in write_script(number, turns, seed)]
-    seconds = []
     speech = speak_all([turn.utterance for turn in script])
-    bar = tqdm(
-        zip(script, speech, strict=True),
-        desc="synthesising speech",
-        total=len(script),
-        unit="clip",
-        disable=not progress,
-    )
+    bar = tqdm(speech, "synthesising speech", len(script), disable=not progress)
     noise = np.random.default_rng(seed)
-    for turn, (samples, sample_rate) in bar:
-        wav = _record(samples, sample_rate, noise)
-        path = (
-            make_folder(_session(corpus, turn) / "sentences" / "wav" / turn.dialog)
-            / f"{turn.name}.wav"
-        )
+    timed = []
+    for turn, (samples, sample_rate) in zip(script, bar, strict=True):
+        wav = torch.from_numpy(samples.astype(np.float32))
+        wav = torchaudio.functional.resample(wav, sample_rate, SAMPLE_RATE).numpy()
+        wav = wav + noise.normal(0, 32768 * 10 ** (NOISE_LEVEL / 20), len(wav))
+        wav = np.clip(np.rint(wav), -32768, 32767).astype(np.int16)
+        folder = make_folder(_session(corpus, turn) / "sentences" / "wav" / turn.dialog)
+        path = folder / f"{turn.name}.wav"
         soundfile.write(path, wav, SAMPLE_RATE, subtype="PCM_16")
-        seconds.append(len(wav) / SAMPLE_RATE)
-    timed = zip(script, seconds, strict=True)
+        timed.append((turn, len(wav) / SAMPLE_RATE))
     for dialog, group in groupby(timed, key=lambda pair: pair[0].dialog):
         pairs = list(group)
         folder = _session(corpus, pairs[0][0]) / "dialog" / "EmoEvaluation"
         write_text(folder / f"{dialog}.txt", _evaluation(pairs))
-    return len(script)
 
 
 def _session(corpus: Path, turn: Turn) -> Path:
     return corpus / f"Session{int(turn.dialog[3:5])}"
 
 
-def _record(
-    samples: np.ndarray, sample_rate: int, noise: np.random.Generator
-) -> np.ndarray:
-    """Resample to 16 kHz and add the room's noise.
-
-    Arguments
-    ---------
-    samples : numpy.ndarray
-        int16, shape (samples,), at ``sample_rate``.
-    sample_rate : int
-        In Hz.
-    noise : numpy.random.Generator
-        Advanced by the number of samples returned.
-
-    Returns
-    -------
-    numpy.ndarray
-        int16, shape (samples,), at 16 kHz.
-    """
-    wav = torch.from_numpy(samples.astype(np.float32))
-    wav = torchaudio.functional.resample(wav, sample_rate, SAMPLE_RATE).numpy()
-    wav = wav + noise.normal(0, 32768 * 10 ** (NOISE_LEVEL / 20), len(wav))
-    return np.clip(np.rint(wav), -32768, 32767).astype(np.int16)
-
-
 def _evaluation(turns: Sequence[tuple[Turn, float]]) -> str:
     """Write one dialog's label file from its turns and their seconds."""
     lines = ["% [START_TIME - END_TIME] TURN_NAME EMOTION [V, A, D]", ""]
-    start = FIRST_TURN
+    end = FIRST_TURN
     for turn, seconds in turns:
-        start += turn.pause
+        start = end + turn.pause
         end = start + seconds
-        valence, activation, dominance = turn.affect
+        val, act, dom = STYLES[turn.code].affect
         lines.append(
             f"[{start:.4f} - {end:.4f}]\t{turn.name}\t{turn.code}\t"
-            f"[{valence:.4f}, {activation:.4f}, {dominance:.4f}]"
+            f"[{val:.4f}, {act:.4f}, {dom:.4f}]"
         )
-        raters = [f"E{number}" for number in range(2, 2 + RATERS)]
-        for rater, categories in zip(raters, turn.votes, strict=True):
+        for rater, categories in zip(RATERS, turn.votes, strict=True):
             lines.append(f"C-{rater}:\t{'; '.join(categories)};\t()")
-        for rater in raters[:2]:
-            affect = f"val {valence}; act {activation}; dom  {dominance};"
-            lines.append(f"A-{rater}:\t{affect}\t()")
-        lines.append("")
-        start = end
+        affect = f"val {val}; act {act}; dom  {dom};"
+        lines += [*(f"A-{rater}:\t{affect}\t()" for rater in RATERS[:2]), ""]
     return "\n".join(lines) + "\n"
 
 

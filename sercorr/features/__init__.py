@@ -1,6 +1,6 @@
 """Layers of the frozen upstream: computed when needed, or read from a store.
 
-`open_features` and `extract` are all that a recipe needs. They are imported when they
+`open_features` and `extract` are all that a recipe needs. Both are imported when they
 are first asked for, so that looking after a store (`maintenance`) imports no torch.
 """
 
@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sercorr.features.extraction import extract
-    from sercorr.features.sources import LiveFeatures, StoredFeatures, open_features
+    from sercorr.features.sources import LiveFeatures, open_features
+    from sercorr.features.stored import StoredFeatures
 
 __all__ = ["LiveFeatures", "StoredFeatures", "extract", "open_features"]
 

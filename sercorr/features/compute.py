@@ -28,6 +28,7 @@ class Computed:
     """Smallest and largest of ``stored``; NaN where there is one."""
 
     def require_finite(self) -> None:
+        """Refuse a clip whose stored numbers are not all finite."""
         if all(math.isfinite(number.item()) for number in self.extremes):
             return
         largest = self.layers.abs().max().item()
@@ -44,13 +45,7 @@ class Computed:
 
 
 def read_group(group: list[Clip]) -> list[torch.Tensor]:
-    """Read a group's clips, (N_i,) each, as they were when they were hashed.
-
-    Raises
-    ------
-    InputError
-        A file is not usable, or it has changed.
-    """
+    """Read clips, (N_i,) each; an `InputError` if one changed since it was hashed."""
     waves = [read_audio(clip.path) for clip in group]
     for clip in group:
         if file_digest(clip.path) != clip.digest:
@@ -85,23 +80,9 @@ def require_close(
 ) -> str:
     """Measure the error that bfloat16 brings on some clips, and refuse a large one.
 
-    Arguments
-    ---------
-    full, half : FrozenUpstream
-        The same upstream in float32 and bfloat16.
-    groups : list of list of Clip
-        To measure on.
-
-    Returns
-    -------
-    str
-        The mean and the largest error of a layer: norm of the difference over the
-        norm.
-
-    Raises
-    ------
-    InputError
-        A layer is off by more than `BF16_LIMIT`.
+    ``full`` and ``half`` are one upstream in float32 and bfloat16. The error of a layer
+    is the norm of the difference over the norm. Returns a sentence with the mean and
+    the largest; above `BF16_LIMIT` it is an `InputError`.
     """
     squares = torch.zeros(2, full.num_layers, dtype=torch.float64)
     for group in groups:

@@ -1,6 +1,7 @@
 """Looking after a feature store: what is in it, is it whole, and what can go."""
 
 import contextlib
+import math
 import re
 import shutil
 import stat
@@ -19,7 +20,6 @@ from sercorr.features.entry import (
     ABOUT,
     ENTRIES,
     BadEntryError,
-    EntryHeader,
     MissingEntryError,
     open_entry,
     read_about,
@@ -27,40 +27,33 @@ from sercorr.features.entry import (
 
 _HOUR, _DAY = 3600.0, 86400.0
 _WIDTH = 160  # of tables that go to a file
+_MODEL = "{model_type}, {num_layers} x {output_size}, weights {digest:.8}"
 _FOLDER = re.compile(r"[a-z0-9_]+-[0-9a-f]{16}")
 
 
 def show_info(folder: str | Path) -> None:
     """Print a table of the features in a store's folder.
 
-    Raises
-    ------
-    InputError
-        The folder holds no features.
+    `InputError` if it holds none, here and below.
     """
     table = Table("folder", "model", "dtype", box=None)
     for column in ("entries", "hours", "size"):
         table.add_column(column, justify="right")
     for place in _places(folder):
-        headers = [_inspect(path, place)[0] for path in _files(place)]
-        samples = [header.samples for header in headers if header]
+        found = [_inspect(path, place)[0] for path in _files(place)]
+        samples = [count for count in found if count is not None]
         model, dtype = "unknown", "unknown"
         try:
             about = read_about(place)
+            model, dtype = _MODEL.format_map(about["upstream"]), about["dtype"]
         except InputError as error:
             print(error, file=sys.stderr)
-        else:
-            upstream, dtype = about["upstream"], about["dtype"]
-            model = (
-                f"{upstream['model_type']}, {upstream['num_layers']} x "
-                f"{upstream['output_size']}, weights {upstream['digest'][:8]}"
-            )
         hours = f"{sum(samples) / SAMPLE_RATE / 3600:.2f}"
         size = decimal(_bytes_below(place))
         table.add_row(place.name, model, dtype, str(len(samples)), hours, size)
-        if len(samples) < len(headers):
+        if len(samples) < len(found):
             print(
-                f"{place}: {len(headers) - len(samples)} files are no entries; see: "
+                f"{place}: {len(found) - len(samples)} files are no entries; see: "
                 f"sercorr cache verify {folder}",
                 file=sys.stderr,
             )
@@ -82,11 +75,6 @@ def verify_cache(folder: str | Path, remove: bool = False) -> int:
     -------
     int
         1 if something bad was found, else 0.
-
-    Raises
-    ------
-    InputError
-        The folder holds no features.
     """
     checked = bad = 0
     for place in _places(folder):
@@ -99,13 +87,12 @@ def verify_cache(folder: str | Path, remove: bool = False) -> int:
             for path in bar:
                 checked += 1
                 _, fault = _inspect(path, place, verify=True)
-                if not fault:
-                    continue
-                bad += 1
-                if remove:
-                    path.unlink(missing_ok=True)
-                removed = "; removed" if remove else ""
-                bar.write(f"{path}: {fault}{removed}", sys.stdout)
+                if fault:
+                    bad += 1
+                    removed = "; removed" if remove else ""
+                    bar.write(f"{path}: {fault}{removed}", sys.stdout)
+                    if remove:
+                        path.unlink(missing_ok=True)
     print(f"{checked} files checked, {bad} bad")
     return 1 if bad else 0
 
@@ -132,39 +119,47 @@ def prune_cache(
         Days: folders of features to which nothing was added for so long.
     dry_run : bool
         Say what would be deleted, and delete nothing.
-
-    Raises
-    ------
-    InputError
-        The folder holds no features, or has no such folder of features.
     """
     places = _places(folder)
-    names = [name for place in places for name in (place.name, place.name[-16:])]
-    if signature is not None and signature not in names:
+    asked = [p for p in places if signature in (p.name, p.name.rpartition("-")[2])]
+    if signature is not None and not asked:
         raise InputError(
             f"{folder}: there are no features {signature!r}; there are "
             f"{', '.join(place.name for place in places)}"
         )
     verb = "would remove" if dry_run else "removed"
+    limit = -math.inf if older_than is None else time.time() - older_than * _DAY
     count = freed = 0
     for place in places:
-        if signature in (place.name, place.name[-16:]) or _is_old(place, older_than):
+        newest = max(path.lstat().st_mtime for path in (place, *place.rglob("*")))
+        if place in asked or newest < limit:
+            doomed = {place: "all its features"}
+        else:
+            faults = {path: _inspect(path, place)[1] for path in _files(place)}
+            doomed = {path: fault for path, fault in faults.items() if fault}
+        for path, reason in doomed.items():
             count += 1
-            freed += _bytes_below(place)
-            print(f"{verb} {place}: all its features", flush=True)
+            freed += _bytes_below(path) if path == place else path.lstat().st_size
+            print(f"{verb} {path}: {reason}", flush=True)
             if not dry_run:
-                shutil.rmtree(place)
-            continue
-        for path in _files(place):
-            _, fault = _inspect(path, place)
-            if not fault:
-                continue
-            count += 1
-            freed += path.lstat().st_size
-            print(f"{verb} {path}: {fault}", flush=True)
-            if not dry_run:
-                path.unlink(missing_ok=True)
+                shutil.rmtree(path) if path == place else path.unlink(missing_ok=True)
     print(f"{verb} {count} files and folders, {decimal(freed)}")
+
+
+def _places(folder: str | Path) -> list[Path]:
+    """List the folders of features in a ``cache_folder``."""
+    places = [
+        path
+        for path in sorted(Path(folder).glob("*"))
+        if _FOLDER.fullmatch(path.name)
+        and ((path / ABOUT).exists() or (path / ENTRIES).exists())
+    ]
+    if not places:
+        raise InputError(
+            f"{folder}: no features are stored here: there is no folder such as "
+            "wavlm-0123456789abcdef; give the cache_folder of a run"
+        )
+    return places
 
 
 def _files(place: Path) -> list[Path]:
@@ -183,46 +178,18 @@ def _files(place: Path) -> list[Path]:
     return found
 
 
-def _inspect(
-    path: Path, place: Path, verify: bool = False
-) -> tuple[EntryHeader | None, str]:
-    """Say what a file says of itself, or what is wrong with it."""
+def _inspect(path: Path, place: Path, verify: bool = False) -> tuple[int | None, str]:
+    """Return the samples of an entry's clip, or what is wrong with the file."""
     if path.name.startswith("."):
         return None, "left over by a process that was stopped"
     try:
-        return open_entry(path, place, verify)[0], ""
+        return open_entry(path, place, verify)[0]["samples"], ""
     except MissingEntryError:
         return None, ""  # removed meanwhile
     except BadEntryError as error:
         return None, error.args[1]
     except OSError as error:
         return None, str(error)
-
-
-def _places(folder: str | Path) -> list[Path]:
-    """List the folders of features in a ``cache_folder``."""
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise InputError(f"{folder}: no such folder; give the cache_folder of a run")
-    places = [
-        path
-        for path in sorted(folder.iterdir())
-        if _FOLDER.fullmatch(path.name)
-        and ((path / ABOUT).exists() or (path / ENTRIES).exists())
-    ]
-    if not places:
-        raise InputError(
-            f"{folder}: no features are stored here: it has no folder such as "
-            "wavlm-0123456789abcdef; give the cache_folder of a run"
-        )
-    return places
-
-
-def _is_old(place: Path, days: float | None) -> bool:
-    if days is None:
-        return False
-    newest = max(path.lstat().st_mtime for path in (place, *place.rglob("*")))
-    return newest < time.time() - days * _DAY
 
 
 def _bytes_below(place: Path) -> int:

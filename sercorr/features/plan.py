@@ -25,17 +25,7 @@ _MOMENT = 100_000_000  # nanoseconds; file systems' clocks tick at least every 1
 
 
 class Clip(NamedTuple):
-    """An audio file of the corpus.
-
-    Attributes
-    ----------
-    digest : str
-        SHA-256 of its bytes.
-    path : pathlib.Path
-        Where it is; of equal files, the first.
-    samples : int
-        Length at 16 kHz.
-    """
+    """An audio file of the corpus: SHA-256 of its bytes, place, length at 16 kHz."""
 
     digest: str
     path: Path
@@ -45,20 +35,7 @@ class Clip(NamedTuple):
 def hash_files(
     wavs: Mapping[str, str | os.PathLike], progress: bool = True
 ) -> dict[str, str]:
-    """Hash audio files, each once per process: id -> SHA-256 of the bytes.
-
-    Arguments
-    ---------
-    wavs : mapping
-        Id -> path.
-    progress : bool
-        Show a progress bar.
-
-    Returns
-    -------
-    dict
-        Id -> SHA-256 in hexadecimal, in the same order.
-    """
+    """Hash audio files, each once per process: id -> SHA-256, in the same order."""
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
         digests = pool.map(_digest, wavs.values())
         bar = tqdm(
@@ -74,46 +51,26 @@ def plan_groups(
 ) -> list[list[Clip]]:
     """Put clips of similar length together, longest first; equal files once.
 
-    Arguments
-    ---------
-    digests, wavs : mapping
-        Id -> digest, id -> path, of the whole corpus.
-    max_seconds : float
-        Most padded seconds of audio of a group.
-
-    Returns
-    -------
-    list of list of Clip
-        It depends on the files' contents alone, not on ids, order or places.
-
-    Raises
-    ------
-    InputError
-        A file is no usable audio.
+    ``digests`` and ``wavs`` are of the whole corpus, by id. What comes out depends on
+    the files' contents alone, not on ids, order or places.
     """
     first: dict[str, Path] = {}
     for identity, digest in digests.items():
         first.setdefault(digest, Path(wavs[identity]))
-    clips = [_clip(digest, first[digest]) for digest in sorted(first)]
+    clips = []
+    for digest, path in sorted(first.items()):
+        info = read_header(path)
+        require_one_frame(path, info)
+        clips.append(Clip(digest, path, info.samples))
     limit = round(max_seconds * SAMPLE_RATE)
     groups = length_groups([clip.samples for clip in clips], limit)
     return [[clips[index] for index in group] for group in groups]
 
 
 def length_groups(lengths: Sequence[int], limit: int) -> list[list[int]]:
-    """Put clips of similar length together, padded size under a limit.
+    """Put clips of similar length together, longest first, as indices.
 
-    Arguments
-    ---------
-    lengths : sequence of int
-        Samples (or frames) of each clip.
-    limit : int
-        Most samples of a padded group; a longer clip gets a group of its own.
-
-    Returns
-    -------
-    list of list of int
-        Indices into ``lengths``, longest first.
+    A padded group has at most ``limit`` samples; a longer clip is a group of its own.
 
     Example
     -------
@@ -121,19 +78,12 @@ def length_groups(lengths: Sequence[int], limit: int) -> list[list[int]]:
     [[0, 2], [3, 1]]
     """
     groups: list[list[int]] = []
-    order = sorted(range(len(lengths)), key=lambda index: (-lengths[index], index))
-    for index in order:
+    for index in sorted(range(len(lengths)), key=lambda index: -lengths[index]):
         if groups and (len(groups[-1]) + 1) * lengths[groups[-1][0]] <= limit:
             groups[-1].append(index)
         else:
             groups.append([index])
     return groups
-
-
-def _clip(digest: str, path: Path) -> Clip:
-    info = read_header(path)
-    require_one_frame(path, info)
-    return Clip(digest, path, info.samples)
 
 
 def _digest(path: str | os.PathLike) -> str:

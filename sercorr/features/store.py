@@ -20,7 +20,6 @@ from sercorr.features.entry import (
     METADATA,
     TENSOR,
     BadEntryError,
-    EntryHeader,
     describe_entry,
     entry_path,
     folder_name,
@@ -33,14 +32,9 @@ from sercorr.lobes.upstream.frozen import UpstreamInfo
 AUDIO_VERSION = 1
 """Raised when `sercorr.data.audio.read_audio` gives other samples for the same file."""
 
-DTYPES = {
-    "float16": torch.float16,
-    "bfloat16": torch.bfloat16,
-    "float32": torch.float32,
-}
-"""Stored precisions by the name that the setting ``cache_dtype`` gives them."""
+DTYPES = ("float16", "bfloat16", "float32")
+"""Stored precisions, as the setting ``cache_dtype`` names them."""
 
-_FULL = (errno.ENOSPC, errno.EDQUOT)
 _HEADER_BYTES = 512  # more than any header has
 
 
@@ -59,13 +53,7 @@ class FeatureStore:
     Attributes
     ----------
     folder : pathlib.Path
-        This store's own folder, named by all that decides the values.
-    about : dict
-        All that decides the values: the upstream (digest of the weights,
-        preprocessing, version of the computation), how audio is read, the stored
-        precision and the file format.
-    dtype : torch.dtype
-        The stored precision.
+        This store's own folder, named by all that decides the values (``about``).
 
     Example
     -------
@@ -94,9 +82,8 @@ class FeatureStore:
             "dtype": dtype,
             "layers": "all",
         }
-        self.dtype = DTYPES[dtype]
+        self.dtype: torch.dtype = getattr(torch, dtype)
         self.folder = Path(cache_folder) / folder_name(self.about)
-        self._signature = self.folder.name.rpartition("-")[2]
         self._sizes = (info.num_layers, info.output_size)
 
     def path(self, audio: str) -> Path:
@@ -108,14 +95,8 @@ class FeatureStore:
         layers, size = self._sizes
         return _HEADER_BYTES + layers * frames * size * self.dtype.itemsize
 
-    def check(self, audio: str, verify: bool = True) -> EntryHeader:
-        """Check an entry, with ``verify`` every byte of it, and return its header.
-
-        Raises
-        ------
-        MissingEntryError, BadEntryError
-            As `read`.
-        """
+    def check(self, audio: str, verify: bool = True) -> dict[str, Any]:
+        """Check an entry as `read` does; see `sercorr.features.entry.open_entry`."""
         return open_entry(self.path(audio), self.folder, verify)[0]
 
     def has(self, audio: str) -> bool:
@@ -127,28 +108,11 @@ class FeatureStore:
         return True
 
     def read(self, audio: str, verify: bool = True) -> torch.Tensor:
-        """Read an entry.
+        """Read an entry, (L + 1, T, D), or raise a `BadEntryError`.
 
-        Arguments
-        ---------
-        audio : str
-            SHA-256 of the audio file, in hexadecimal.
-        verify : bool
-            Compare every byte with the checksum; without, headers and sizes only.
-
-        Returns
-        -------
-        torch.Tensor
-            (L + 1, T, D) in the stored precision, mapped from the file: memory is
-            used as pages are touched, and given back with the tensor. Where the
-            system can be told to, it begins to read ahead.
-
-        Raises
-        ------
-        MissingEntryError
-            There is none.
-        BadEntryError
-            The file is truncated or damaged, or it is another store's or clip's.
+        It is mapped from the file: memory is used as pages are touched, and given back
+        with the tensor. Where the system can be told to, it begins to read ahead.
+        With ``verify``, every byte is compared with the checksum.
         """
         path = self.path(audio)
         _, file = open_entry(path, self.folder, verify, "pt")
@@ -160,37 +124,20 @@ class FeatureStore:
     def write(self, audio: str, layers: torch.Tensor, samples: int) -> None:
         """Write an entry, whole or not at all; an old one is replaced.
 
-        Arguments
-        ---------
-        audio : str
-            SHA-256 of the audio file, in hexadecimal.
-        layers : torch.Tensor
-            (L + 1, T, D), converted to the stored precision.
-        samples : int
-            Length of the clip at 16 kHz.
-
-        Raises
-        ------
-        InputError
-            The disk is full, or the folder cannot be written.
-        ValueError
-            The shape is not that of the upstream's layers.
+        ``layers`` (L + 1, T, D) are converted to the stored precision. `InputError` if
+        the disk is full.
         """
-        if layers.ndim != 3 or (layers.shape[0], layers.shape[2]) != self._sizes:
-            raise ValueError(
-                f"layers must be ({self._sizes[0]}, T, {self._sizes[1]}) "
-                f"(got {tuple(layers.shape)})"
-            )
         stored = layers.to("cpu", self.dtype).contiguous()
         numbers = stored.reshape(-1).view(torch.uint8).numpy()
-        text = describe_entry(self._signature, audio, samples, numbers)
+        signature = self.folder.name.rpartition("-")[2]
+        text = describe_entry(signature, audio, samples, numbers)
         # save_file would hide which error the system gives
         content = save({TENSOR: stored}, metadata={METADATA: text})
         try:
             with atomic_path(self.path(audio)) as temporary:
                 temporary.write_bytes(content)
         except OSError as error:
-            if error.errno not in _FULL:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
                 raise
             raise InputError(
                 f"{self.folder}: the disk is full; the clips finished so far are "
