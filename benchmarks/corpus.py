@@ -15,7 +15,8 @@ import torch
 from sercorr import SAMPLE_RATE
 from sercorr.data.utterances import Corpus, Utterance
 from sercorr.features import LiveFeatures, StoredFeatures
-from sercorr.features.extraction import StoredClips
+from sercorr.features.plan import hash_files
+from sercorr.features.store import FeatureStore
 from sercorr.lengths import conv_frames
 from sercorr.lobes import Upstream
 from sercorr.training import EmotionBrain
@@ -121,13 +122,14 @@ def fill_cache(corpus: NoiseCorpus) -> None:
     if cache.exists():
         return
     upstream = Upstream(corpus.model)
-    stored = StoredClips(upstream, corpus.wavs, cache, progress=False)
-    stored.store.open_for_writing()
+    store = FeatureStore(cache, upstream.info)
+    digests = hash_files(corpus.wavs, progress=False)
+    store.open_for_writing()
     longest = max(corpus.samples.values())
     (drawn,) = random_clips([longest], upstream.num_layers, upstream.output_size)
     for name, samples in corpus.samples.items():
         layers = drawn[:, : frames_of(samples)]
-        stored.store.write(stored.digests[name], layers, samples)
+        store.write(digests[name], layers, samples)
 
 
 def frames_of(samples: int) -> int:

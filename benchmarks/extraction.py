@@ -24,8 +24,7 @@ from benchmarks.common import (
 from benchmarks.corpus import NoiseCorpus, frames_of, make_corpus
 from sercorr import SAMPLE_RATE
 from sercorr.data.audio import read_audio
-from sercorr.features import extract
-from sercorr.features.extraction import StoredClips
+from sercorr.features import StoredFeatures, extract
 from sercorr.lobes import load_upstream
 from sercorr.lobes.upstream import FrozenUpstream
 from sercorr.lobes.upstream.ssl_model import normalise
@@ -153,11 +152,11 @@ def model_alone(
 
 def to_entries(
     corpus: NoiseCorpus, upstream: FrozenUpstream, precision: str = "fp32"
-) -> Callable[[], StoredClips]:
+) -> Callable[[], StoredFeatures]:
     """Make a function that fills a fresh store with the corpus, as the programs do."""
     cache = corpus.folder / f"extracted-{precision}"
 
-    def run() -> StoredClips:
+    def run() -> StoredFeatures:
         shutil.rmtree(cache, ignore_errors=True)
         with contextlib.redirect_stdout(io.StringIO()):
             return extract(
