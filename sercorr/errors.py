@@ -2,7 +2,9 @@
 
 import logging
 import sys
+import traceback
 from collections.abc import Callable
+from pathlib import Path
 
 
 class InputError(ValueError):
@@ -18,6 +20,24 @@ class InputError(ValueError):
     ...
     sercorr.errors.InputError: fold is 9; it must be one of 1, 2, 3, 4, 5
     """
+
+
+def describe_error(error: BaseException) -> str:
+    """Describe an error of somebody's code in one line: kind, place and message.
+
+    The place is the last one outside this package and installed libraries.
+
+    Example
+    -------
+    >>> describe_error(ValueError("too large"))
+    'ValueError: too large'
+    """
+    frames = traceback.extract_tb(error.__traceback__)
+    here, libraries = str(Path(__file__).parent), (sys.prefix, sys.base_prefix)
+    own = [f for f in frames if not f.filename.startswith((here, *libraries, "<"))]
+    place = f" ({own[-1].filename}, line {own[-1].lineno})" if own else ""
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}{place}" + (f": {text}" if text else "")
 
 
 def run_program(main: Callable[[], int | None]) -> None:

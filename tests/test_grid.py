@@ -238,6 +238,7 @@ def test_the_features_of_a_batch_are_read_once_for_all(
         ("a: 3", "a: a mapping of settings was expected"),
         ("a/b: {}", "'a/b' cannot name a head's folder"),
         ("..: {}", "'..' cannot name a head's folder"),
+        ("a: {seed: []}", "a: seed is an empty list"),
         ("fold_1: {}", "'fold_1' cannot name a head's folder"),
         ("a: {upstream_source: fbank}", "a: upstream_source is the same for all"),
         ("a: {extract_precision: bf16}", "a: extract_precision is the same for all"),

@@ -102,6 +102,8 @@ def read_grid(path: str | Path) -> dict[str, dict[str, Any]]:
             )
         seeds = overrides.get("seed")
         if isinstance(seeds, list):
+            if not seeds:
+                raise InputError(f"{path}: {name}: seed is an empty list; give some")
             for seed in seeds:
                 heads[f"{name}/seed_{seed}"] = {**overrides, "seed": seed}
         else:

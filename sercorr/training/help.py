@@ -108,6 +108,6 @@ def format_help(
 def _entry(name: str, text: str) -> list[str]:
     wrapped = textwrap.wrap(text, _WIDTH - _COLUMN) or [""]
     first = f"    {name}".ljust(_COLUMN)
-    if len(first) > _COLUMN:
+    if not first.endswith(" "):
         return [first, *(" " * _COLUMN + line for line in wrapped)]
     return [first + wrapped[0], *(" " * _COLUMN + line for line in wrapped[1:])]

@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from sercorr.errors import InputError
+from sercorr.errors import InputError, describe_error
 from sercorr.lobes.upstream import FrozenUpstream, Upstream
 from sercorr.training.checkpoints import AtomicCheckpointer
 from sercorr.training.dataio import require
@@ -51,11 +51,9 @@ def check_parts(hparams: Mapping[str, Any]) -> None:
         except InputError:
             raise
         except Exception as error:  # whatever a class of one's own raises
-            text = " ".join(str(error).split())
             raise InputError(
                 f"head: it fails on made-up features of {layers} layers of {size} "
-                f"channels ({type(error).__name__}: {text}); check the classes in the "
-                "settings file"
+                f"channels: {describe_error(error)}; check this class"
             ) from error
         finally:
             module.train(was_training)

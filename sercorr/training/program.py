@@ -1,6 +1,7 @@
 """What the programs of all recipes share: command line, help, exit statuses."""
 
 import dataclasses
+import difflib
 import os
 import re
 import sys
@@ -95,8 +96,12 @@ def parse_arguments(arguments: Sequence[str]) -> Settings:
     first = os.environ.get("RANK", "0") == "0"  # torchrun starts several
     given = [*make_yaml().load(files[0].read_text(encoding="utf-8")), *overrides]
     for key in settings.unread_keys(given) if first else ():
+        others = [other for other in tree if other != key]
+        close = difflib.get_close_matches(key, others, n=1)
+        hint = f"; did you mean {close[0]}?" if close else ""
         print(
-            f"warning: {files[0]}: nothing reads the key {key!r}; it has no effect",
+            f"warning: {files[0]}: nothing reads the key {key!r}; it has no effect"
+            f"{hint}",
             file=sys.stderr,
         )
     return settings

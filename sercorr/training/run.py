@@ -324,7 +324,8 @@ def _differences(old: Any, new: Any, name: str = "") -> list[str]:
     if old == new:
         return []
     if name.startswith("sources."):
-        return [f"the code of {name.removeprefix('sources.')} has changed"]
+        how = "has changed" if old and new else "is part of one of them only"
+        return [f"the code of {name.removeprefix('sources.')} {how}"]
     return [f"{name.removeprefix('settings.')}: {old} there, {new} here"]
 
 

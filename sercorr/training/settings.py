@@ -23,7 +23,7 @@ from ruamel.yaml.comments import CommentedMap, TaggedScalar
 from ruamel.yaml.error import YAMLError
 from speechbrain.utils.run_opts import RunOptions
 
-from sercorr.errors import InputError
+from sercorr.errors import InputError, describe_error
 from sercorr.training.setting_checks import check_settings
 from sercorr.training.sources import own_files, source_digests
 
@@ -122,7 +122,7 @@ class Settings:
                 key = message.split("'")[1]
                 raise InputError(f"{key} is not set; add: --{key} VALUE") from None
             raise InputError(
-                f"{self.files[0]}: {_one_line(error)}; check the classes and "
+                f"{self.files[0]}: {describe_error(error)}; check the classes and "
                 "arguments in this file"
             ) from error
 
@@ -206,6 +206,11 @@ def read_settings(file: str | Path) -> tuple[tuple[Path, ...], CommentedMap]:
     while path is not None:
         if path.resolve() in [seen.resolve() for seen in files]:
             raise InputError(f"{files[-1]}: {BASED_ON} leads in a circle; remove one")
+        if files and not path.is_file():
+            raise InputError(
+                f"{path}: no such settings file; {BASED_ON} in {files[-1]} is relative "
+                "to that file"
+            )
         layers.append(_read_tree(path))
         files.append(path)
         base = layers[-1].pop(BASED_ON, None)
@@ -288,7 +293,7 @@ def _read_tree(path: Path) -> CommentedMap:
     try:
         tree = make_yaml().load(path.read_text(encoding="utf-8"))
     except YAMLError as error:
-        raise InputError(f"{path}: not valid YAML: {_one_line(error)}") from None
+        raise InputError(f"{path}: not valid YAML: {describe_error(error)}") from None
     if not isinstance(tree, CommentedMap):
         raise InputError(f"{path}: a mapping of settings was expected")
     return tree
@@ -317,8 +322,3 @@ def _references(node: Any) -> set[str]:
     for item in node if isinstance(node, (list, tuple)) else items:
         found |= _references(item)
     return found
-
-
-def _one_line(error: BaseException) -> str:
-    text = " ".join(str(error).split())
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__

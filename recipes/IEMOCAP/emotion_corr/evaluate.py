@@ -29,6 +29,8 @@ def main(arguments: list[str]) -> None:
     epochs = run.trained_epochs
     if not epochs:
         raise InputError(f"{run.folder}: no trained head is there; train it first")
+    if epochs < run.epochs:
+        print(f"note: trained for {epochs} of {run.epochs} epochs so far")
     with run.locked():
         manifests.write()
         splits = read_fold(hparams)
