@@ -1,26 +1,11 @@
 """Batches and their order: a pure function of the seed and the update's number."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from speechbrain.dataio.dataset import DynamicItemDataset
 from torch.utils.data import DataLoader, Sampler
-
-
-class Features(Protocol):
-    """Where the clips' layers come from, see `sercorr.features.open_features`."""
-
-    item: str
-
-    def add_to(self, dataset: DynamicItemDataset) -> None:
-        """Give the dataset's items what the features are made of."""
-
-    def collate(self, items: list[dict[str, Any]]) -> Any:
-        """Make a batch of items, with ``id``, ``target`` and ``to(device)``."""
-
-    def workers(self, wanted: int) -> int:
-        """Say how many loader processes make sense."""
 
 
 class UpdateSampler(Sampler[list[int]]):
@@ -126,18 +111,13 @@ def update_seed(seed: int, number: int) -> int:
 def make_dataset(
     manifest: Mapping[str, Mapping[str, Any]],
     labels: Sequence[str],
-    features: Features,
+    features: Any,
 ) -> DynamicItemDataset:
     """Make the dataset of a split: items have ``id``, ``target`` and their features.
 
-    Arguments
-    ---------
-    manifest : mapping
-        Id -> ``wav``, ``emo``, ...; see `sercorr.data.manifests.read_splits`.
-    labels : sequence of str
-        Their order is that of the classes.
-    features : Features
-        Adds ``layers`` (stored) or ``sig`` (waveforms, for an upstream at work).
+    ``manifest`` is one of `sercorr.data.manifests.read_splits`, the order of ``labels``
+    that of the classes, and ``features`` (`sercorr.features.open_features`) add
+    ``layers`` (stored) or ``sig`` (waveforms, for an upstream at work).
     """
     order = {label: index for index, label in enumerate(labels)}
     dataset = DynamicItemDataset(dict(manifest))
@@ -150,37 +130,19 @@ def make_dataset(
 def make_loaders(
     splits: Mapping[str, Mapping[str, Mapping[str, Any]]],
     labels: Sequence[str],
-    features: Features,
+    features: Any,
     *,
     batch_size: int,
     batches_per_epoch: int,
     seed: int,
     num_workers: int = 0,
 ) -> dict[str, DataLoader]:
-    """Make the loaders of a fold.
+    """Make the loaders of a fold: name of the split -> loader.
 
-    Arguments
-    ---------
-    splits : mapping
-        ``train``, ``valid`` and ``test`` manifests, or some of them.
-    labels : sequence of str
-        The classes, in order.
-    features : Features
-        Where the layers come from.
-    batch_size : int
-        Clips per batch.
-    batches_per_epoch : int
-        Batches between two validations.
-    seed : int
-        Decides the order of the training clips.
-    num_workers : int
-        Loader processes, where there is something to read.
-
-    Returns
-    -------
-    dict
-        Name of the split -> loader: training in the order of an `UpdateSampler`, the
-        others sorted by duration, which wastes least on padding.
+    Training clips come in the order of an `UpdateSampler`, which ``batch_size``,
+    ``batches_per_epoch`` and ``seed`` decide; the others are sorted by duration, which
+    wastes least on padding. ``num_workers`` loader processes are started where there
+    is something to read.
     """
     loaders = {}
     for name, manifest in splits.items():

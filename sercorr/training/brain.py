@@ -230,17 +230,9 @@ class EmotionBrain(sb.Brain):
     ) -> None:
         """Train, or go on from the latest checkpoint; see SpeechBrain's ``fit``.
 
-        Arguments
-        ---------
-        epoch_counter : speechbrain.utils.epoch_loop.EpochCounter
-            Counts epochs from 1; one of the checkpointer's objects.
-        train_set, valid_set : torch.utils.data.DataLoader
-            The first draws from an `UpdateSampler`, as ``dataio_prepare`` makes it:
-            SpeechBrain's own loaders would skip batches twice after resuming.
-        progressbar : bool or None
-            None: unless ``--noprogressbar`` is given.
-        train_loader_kwargs, valid_loader_kwargs
-            Not used: the loaders are made already.
+        ``train_set`` must draw from an `UpdateSampler`, as ``dataio_prepare`` makes it:
+        SpeechBrain's own loaders would skip batches twice after resuming. The loaders
+        are made already, so their ``kwargs`` are not used.
         """
         sampler = getattr(train_set, "batch_sampler", None)
         if not isinstance(sampler, UpdateSampler):

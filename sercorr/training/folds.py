@@ -40,17 +40,9 @@ def run_folds(train_script: str | Path, arguments: Sequence[str]) -> int:
 
     What is refused is refused before any fold is trained.
 
-    Arguments
-    ---------
-    train_script : path
-        The recipe's ``train.py``.
-    arguments : sequence of str
-        What ``train.py`` takes; ``--folds 1,3`` for some folds only.
-
-    Returns
-    -------
-    int
-        0, or 1 if a fold failed. The others are run all the same.
+    ``train_script`` is the recipe's ``train.py``, ``arguments`` what it takes, with
+    ``--folds 1,3`` for some folds only. Returns 0, or 1 if a fold failed; the others
+    are run all the same.
     """
     by_fold = settings_of_folds(arguments)
     hparams = {fold: settings.load() for fold, settings in by_fold.items()}

@@ -56,13 +56,9 @@ _RESERVED = re.compile(r"(fold|seed)_\d+|manifests|features|plots", re.IGNORECAS
 def read_grid(path: str | Path) -> dict[str, dict[str, Any]]:
     """Read a grid file: name -> overrides of one head.
 
-    Arguments
-    ---------
-    path : path
-        YAML, for instance
-        ``{att4: {pooling: attentive_corr, n_heads: 4}, mean: {pooling: mean}}``.
-        Values may be tagged (``opt_class: !name:torch.optim.SGD {lr: 0.1}``), and
-        ``seed: [1, 2, 3]`` makes one head for each seed.
+    For instance ``{att4: {n_heads: 4}, mean: {pooling: mean, lr: 0.001}}``. Values
+    may be tagged (``opt_class: !name:torch.optim.SGD {lr: 0.1}``), and
+    ``seed: [1, 2, 3]`` makes one head for each seed.
 
     Returns
     -------
@@ -116,15 +112,8 @@ def run_grid(arguments: Sequence[str]) -> int:
 
     What is refused is refused before any head is trained.
 
-    Arguments
-    ---------
-    arguments : sequence of str
-        What ``run_folds.py`` takes, and ``--grid GRID.yaml``.
-
-    Returns
-    -------
-    int
-        0, or 1 if a head failed; the others are trained all the same.
+    ``arguments`` are what ``run_folds.py`` takes, and ``--grid GRID.yaml``. Returns 0,
+    or 1 if a head failed; the others are trained all the same.
     """
     given, rest = take_options(("grid",), arguments)
     if "grid" not in given:

@@ -103,13 +103,9 @@ class HeadInTraining:
     def make_optimizer(self, trained: torch.nn.Module, spare_vectors: bool) -> None:
         """Make optimiser and schedule, and let checkpoints save them.
 
-        Arguments
-        ---------
-        trained : torch.nn.Module
-            Whose parameters are trained: the head, perhaps with other modules.
-        spare_vectors : bool
-            Exempt vectors from weight decay (SpeechBrain's
-            ``--remove_vector_weight_decay``).
+        The parameters of ``trained`` are trained: of the head, perhaps with other
+        modules. ``spare_vectors`` exempts vectors from weight decay (SpeechBrain's
+        ``--remove_vector_weight_decay``).
         """
         parameters: Any = trained.parameters()
         if spare_vectors:
@@ -170,14 +166,9 @@ class HeadInTraining:
     def save(self, step: int, optimizer_step: int, meta: Mapping[str, Any]) -> None:
         """Save a checkpoint and remove those that are not needed any more.
 
-        Kept are the best one by validation and the latest one of either kind.
-
-        Arguments
-        ---------
-        step, optimizer_step : int
-            Batches of this epoch and updates of the run that are done.
-        meta : mapping
-            With ``valid_wa`` after a validation.
+        Kept are the best one by validation and the latest one of either kind. ``step``
+        batches of this epoch and ``optimizer_step`` updates of the run are done;
+        ``meta`` has ``valid_wa`` after a validation.
         """
         if self.checkpointer is None:
             return

@@ -46,12 +46,8 @@ def program(main: Callable[[list[str]], int | None], about: str | None) -> None:
     those of the settings file that is given, or of ``hparams/train.yaml`` beside the
     program.
 
-    Arguments
-    ---------
-    main : callable
-        Takes the command line; returns an exit status, or None for 0.
-    about : str
-        The program's docstring.
+    ``main`` takes the command line and returns an exit status, or None for 0;
+    ``about`` is the program's docstring.
     """
     arguments = sys.argv[1:]
     if {"-h", "--help"} & set(arguments):
@@ -64,21 +60,10 @@ def program(main: Callable[[list[str]], int | None], about: str | None) -> None:
 def parse_arguments(arguments: Sequence[str]) -> Settings:
     """Parse ``HPARAMS.yaml --key value ...`` as SpeechBrain does.
 
-    Arguments
-    ---------
-    arguments : sequence of str
-        The settings file, ``--key value`` for its keys, SpeechBrain's run options.
-
-    Returns
-    -------
-    Settings
-        Nothing is constructed yet. A key in the file that nothing reads brings a
-        warning.
-
-    Raises
-    ------
-    InputError
-        No such file or key (a close name is suggested), or a value is missing.
+    ``arguments`` are the settings file, ``--key value`` for its keys, and SpeechBrain's
+    run options. Nothing is constructed yet. A key in the file that nothing reads brings
+    a warning; an unknown one on the command line is an `InputError`, as is a missing
+    file or value.
     """
     if not arguments or arguments[0].startswith("-"):
         raise InputError(

@@ -174,21 +174,9 @@ class Run:
     def finish(
         self, head: HeadInTraining, splits: Splits, epochs: int | None = None
     ) -> dict[str, Any]:
-        """Write the tested head and what it said about the test set.
+        """Write a tested head and what it said; return the content of ``metrics.json``.
 
-        Arguments
-        ---------
-        head : HeadInTraining
-            Tested.
-        splits : dict
-            The fold's manifests.
-        epochs : int or None
-            Epochs that were trained; None: all that the settings ask for.
-
-        Returns
-        -------
-        dict
-            The content of ``metrics.json``.
+        ``epochs`` were trained; None: all that the settings ask for.
         """
         self._write_head(head)
         outcome = head.outcome
@@ -300,17 +288,12 @@ class Run:
 
 def installed_versions() -> dict[str, str]:
     """Versions of Python, this package and the libraries it requires."""
-    names = {"torch", "torchaudio", "speechbrain", "transformers", "numpy"}
-    with contextlib.suppress(PackageNotFoundError):
-        names |= {
-            re.split(r"[^\w.-]", line)[0]
-            for line in requires("sercorr") or []
-            if "extra ==" not in line
-        }
     found = {"python": platform.python_version(), "sercorr": __version__}
-    for name in sorted(names):
-        with contextlib.suppress(PackageNotFoundError):
-            found[name] = version(name)
+    with contextlib.suppress(PackageNotFoundError):  # not installed, only on the path
+        for line in requires("sercorr") or []:
+            name = re.split(r"[^\w.-]", line)[0]
+            if "extra ==" not in line:
+                found[name] = version(name)
     return found
 
 

@@ -185,20 +185,8 @@ def read_settings(file: str | Path) -> tuple[tuple[Path, ...], CommentedMap]:
     With ``based_on: other.yaml`` (relative to the file) a file holds only what
     differs from ``other.yaml``, and what it adds.
 
-    Arguments
-    ---------
-    file : path
-        HyperPyYAML.
-
-    Returns
-    -------
-    tuple
-        The files, this one first, and the merged tree.
-
-    Raises
-    ------
-    InputError
-        No such file, not YAML, or ``based_on`` leads in a circle.
+    Returns the files, this one first, and the merged tree. An `InputError` says that
+    there is no such file, that it is no YAML, or that ``based_on`` leads in a circle.
     """
     files: list[Path] = []
     layers: list[CommentedMap] = []
