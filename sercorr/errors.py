@@ -1,6 +1,7 @@
 """The one exception for input that the user can mend, and how programs report it."""
 
 import logging
+import os
 import sys
 import traceback
 from collections.abc import Callable
@@ -57,6 +58,9 @@ def run_program(main: Callable[[], int | None]) -> None:
     except InputError as error:
         # a loader's worker puts its traceback before the message
         status = _report(str(error).rpartition(f"{__name__}.InputError: ")[2].strip())
+    except BrokenPipeError:  # whoever read the output has gone: `... | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = 0
     except OSError as error:
         status = _report(f"{error.filename or 'the system'}: {error.strerror or error}")
     except KeyboardInterrupt:
