@@ -28,7 +28,14 @@ from sercorr.data.counts import (
 from sercorr.data.splits import PARTS, make_splits, require_unheard_speakers
 from sercorr.data.utterances import Corpus, Utterance, read_durations
 from sercorr.errors import InputError
-from sercorr.files import json_digest, make_folder, read_json, write_json, write_text
+from sercorr.files import (
+    file_digest,
+    json_digest,
+    make_folder,
+    read_json,
+    write_json,
+    write_text,
+)
 
 RECORD = "prepare.json"
 SKIPPED = "skipped_audio.txt"
@@ -195,7 +202,9 @@ def plan_manifests(
         texts[SKIPPED] = "\n".join(problems.values()) + "\n"
     record["skipped"] = list(problems)
     record["resampled"] = resampled
-    record["files"] = {name: _digest(text.encode()) for name, text in texts.items()}
+    record["files"] = {
+        name: hashlib.sha256(text.encode()).hexdigest() for name, text in texts.items()
+    }
     return ManifestPlan(corpus, folder, list(labels), used, record, texts)
 
 
@@ -249,10 +258,6 @@ def _file(fold: int | str, part: str) -> str:
     return f"fold_{fold}/{part}.json"
 
 
-def _digest(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()
-
-
 def _data_digest(corpus: Corpus, used: Sequence[Utterance]) -> str:
     """Hash all that the manifests say, and the audio files' sizes and times.
 
@@ -274,7 +279,7 @@ def _up_to_date(folder: Path, wanted: dict[str, Any]) -> dict[str, Any] | None:
     try:
         record = read_json(folder / RECORD)
         same = {key: record[key] for key in wanted} == wanted and all(
-            _digest((folder / name).read_bytes()) == digest
+            file_digest(folder / name) == digest
             for name, digest in record["files"].items()
         )
         return record if same else None

@@ -8,10 +8,20 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sercorr.features.extraction import extract
-    from sercorr.features.sources import LiveFeatures, open_features
+    from sercorr.features.sources import (
+        LiveFeatures,
+        open_features,
+        require_precision,
+    )
     from sercorr.features.stored import StoredFeatures
 
-__all__ = ["LiveFeatures", "StoredFeatures", "extract", "open_features"]
+__all__ = [
+    "LiveFeatures",
+    "StoredFeatures",
+    "extract",
+    "open_features",
+    "require_precision",
+]
 
 
 def __getattr__(name: str) -> Any:

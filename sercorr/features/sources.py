@@ -68,13 +68,8 @@ def open_features(
     InputError
         A setting or a file is not usable; see `extract`.
     """
+    require_precision(extract_precision, cache_folder)
     if cache_folder is None:
-        if extract_precision != "fp32":
-            raise InputError(
-                f"extract_precision is {extract_precision!r}, but features that are "
-                "not stored are computed in fp32: add --cache_folder DIR, or "
-                "--extract_precision fp32"
-            )
         return LiveFeatures(upstream.load(device), max_batch_seconds)
     if preload not in ("auto", True, False):
         raise InputError(f"preload is {preload!r}; it must be auto, True or False")
@@ -91,6 +86,18 @@ def open_features(
     )
     features.preload(preload)
     return features
+
+
+def require_precision(
+    extract_precision: str, cache_folder: str | os.PathLike | None
+) -> None:
+    """Refuse a precision that is for stored features where none are stored."""
+    if cache_folder is None and extract_precision != "fp32":
+        raise InputError(
+            f"extract_precision is {extract_precision!r}, but features that are not "
+            "stored are computed in fp32: add --cache_folder DIR, or "
+            "--extract_precision fp32"
+        )
 
 
 class LiveFeatures:

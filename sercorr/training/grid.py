@@ -12,8 +12,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import ruamel.yaml
-from ruamel.yaml.error import YAMLError
 from speechbrain.utils.logger import setup_logging
 from speechbrain.utils.run_opts import RunOptions
 
@@ -33,7 +31,7 @@ from sercorr.training.dataio import (
 from sercorr.training.folds import settings_of_folds
 from sercorr.training.program import take_options
 from sercorr.training.run import Run
-from sercorr.training.settings import Settings, plain_tree
+from sercorr.training.settings import Settings, plain_tree, read_tree
 
 SIDE_BY_SIDE = 8
 """Most heads at once: their activations are all in memory."""
@@ -73,15 +71,10 @@ def read_grid(path: str | Path) -> dict[str, dict[str, Any]]:
         setting that all heads share.
     """
     path = Path(path)
-    if not path.is_file():
-        raise InputError(f"{path}: no such grid file")
-    try:
-        grid = ruamel.yaml.YAML().load(path.read_text(encoding="utf-8"))
-    except YAMLError as error:
-        text = " ".join(str(error).split())
-        raise InputError(f"{path}: not valid YAML: {text}") from None
-    if not isinstance(grid, dict) or not grid:
-        raise InputError(f"{path}: a mapping from names to settings was expected")
+    expected = "a mapping from names to settings"
+    grid = read_tree(path, "grid", expected)
+    if not grid:
+        raise InputError(f"{path}: {expected} was expected")
     heads: dict[str, dict[str, Any]] = {}
     for name, overrides in ((str(key), value or {}) for key, value in grid.items()):
         if not _NAME.fullmatch(name) or _RESERVED.fullmatch(name):

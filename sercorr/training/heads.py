@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from speechbrain.utils.checkpoints import (
-    Checkpoint,
     mark_as_loader,
     mark_as_saver,
     register_checkpoint_hooks,
@@ -158,10 +157,6 @@ class HeadInTraining:
                 "accuracy; train this fold first"
             )
         return {key: found.meta[key] for key in ("epoch", "valid_wa")}
-
-    def latest(self) -> Checkpoint | None:
-        """Find the latest checkpoint without loading it."""
-        return self.checkpointer.find_checkpoint() if self.checkpointer else None
 
     def save(self, step: int, optimizer_step: int, meta: Mapping[str, Any]) -> None:
         """Save a checkpoint and remove those that are not needed any more.

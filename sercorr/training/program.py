@@ -22,6 +22,7 @@ from sercorr.training.settings import (
     make_yaml,
     plain_tree,
     read_settings,
+    read_tree,
     suggest,
 )
 
@@ -79,7 +80,7 @@ def parse_arguments(arguments: Sequence[str]) -> Settings:
         overrides["ckpt_interval_minutes"] = 0
     settings = settings.override({k: v for k, v in overrides.items() if k in tree})
     first = os.environ.get("RANK", "0") == "0"  # torchrun starts several
-    given = [*make_yaml().load(files[0].read_text(encoding="utf-8")), *overrides]
+    given = [*read_tree(files[0]), *overrides]
     for key in settings.unread_keys(given) if first else ():
         others = [other for other in tree if other != key]
         close = difflib.get_close_matches(key, others, n=1)

@@ -29,6 +29,7 @@ from sercorr.data.manifests import ManifestPlan
 from sercorr.errors import InputError
 from sercorr.evaluation.metrics import class_recalls
 from sercorr.evaluation.results import write_fold
+from sercorr.features import require_precision
 from sercorr.files import (
     atomic_path,
     read_json,
@@ -227,15 +228,13 @@ class Run:
 
     def _sign(self) -> dict[str, Any]:
         hparams = self.hparams
-        stored = hparams.get("cache_folder") is not None
+        folder = hparams.get("cache_folder")
         precision = hparams.get("extract_precision", "fp32")
-        if precision != "fp32" and not stored:
-            raise InputError(
-                f"extract_precision is {precision!r}, but that is for stored features: "
-                "add --cache_folder DIR, or leave it at fp32"
-            )
+        require_precision(precision, folder)
         features = {
-            "stored": hparams.get("cache_dtype", "float16") if stored else None,
+            "stored": hparams.get("cache_dtype", "float16")
+            if folder is not None
+            else None,
             "precision": precision,
         }
         identity = {

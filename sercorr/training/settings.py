@@ -199,7 +199,7 @@ def read_settings(file: str | Path) -> tuple[tuple[Path, ...], CommentedMap]:
                 f"{path}: no such settings file; {BASED_ON} in {files[-1]} is relative "
                 "to that file"
             )
-        layers.append(_read_tree(path))
+        layers.append(read_tree(path))
         files.append(path)
         base = layers[-1].pop(BASED_ON, None)
         path = None if base is None else path.parent / str(base)
@@ -275,15 +275,18 @@ def make_yaml() -> ruamel.yaml.YAML:
     return yaml
 
 
-def _read_tree(path: Path) -> CommentedMap:
+def read_tree(
+    path: Path, kind: str = "settings", content: str = "a mapping of settings"
+) -> CommentedMap:
+    """Read a YAML file of a ``kind``, with its tags; ``content`` is what it must be."""
     if not path.is_file():
-        raise InputError(f"{path}: no such settings file")
+        raise InputError(f"{path}: no such {kind} file")
     try:
         tree = make_yaml().load(path.read_text(encoding="utf-8"))
     except YAMLError as error:
         raise InputError(f"{path}: not valid YAML: {describe_error(error)}") from None
     if not isinstance(tree, CommentedMap):
-        raise InputError(f"{path}: a mapping of settings was expected")
+        raise InputError(f"{path}: {content} was expected")
     return tree
 
 

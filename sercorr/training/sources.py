@@ -78,10 +78,8 @@ def _module_of(name: str) -> str | None:
 
 def _own_file(name: str) -> Path | None:
     """Find the file of a module that is neither this package's nor a library's."""
-    if not name or name.split(".", maxsplit=1)[0] in {
-        "sercorr",
-        *sys.stdlib_module_names,
-    }:
+    top = name.partition(".")[0]
+    if top in ("", "sercorr") or top in sys.stdlib_module_names:
         return None
     try:
         spec = importlib.util.find_spec(name)
