@@ -1,13 +1,13 @@
 """Audio files: what their headers promise, and their samples at 16 kHz, mono.
 
 libsndfile quietly shortens a RIFF file that was cut off, so its promise is compared
-with the file's size here. torch is imported where samples are read: preparing a corpus
-reads headers alone, and should not wait seconds for it.
+with the file's size here. Only `read_audio` imports torch: prediction with an ONNX
+model does without it, and preparing a corpus should not wait seconds for it.
 """
 
-import math
 import os
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -15,6 +15,7 @@ import numpy as np
 import soundfile
 
 from sercorr import SAMPLE_RATE
+from sercorr.data.resampling import RATES, Resampler
 from sercorr.errors import InputError
 
 if TYPE_CHECKING:
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
 MIN_SAMPLES = 400
 """Shortest usable clip at 16 kHz: one frame of 25 ms."""
 
-_RATES = range(1_000, 768_001)  # in hertz; others come from damaged headers
-_MAX_KERNEL = 50_000_000  # values in the filter bank of the resampler: 200 MB
 _UNKNOWN_SIZE = 0x7FFFF000  # programs that write to a pipe promise this or more bytes
 _UNKNOWN_FRAMES = 1 << 40  # or this many samples
 
@@ -51,7 +50,7 @@ class AudioInfo:
 
     @property
     def samples(self) -> int:
-        """Length of what `read_audio` returns, in samples at 16 kHz."""
+        """Length of what `read_samples` returns, in samples at 16 kHz."""
         return -(-self.frames * SAMPLE_RATE // self.sample_rate)  # rounded up
 
 
@@ -90,6 +89,8 @@ def read_header(path: str | os.PathLike) -> AudioInfo:
         raise InputError(f"{path}: missing: there is no such file") from None
     except OSError as error:  # a folder, or no permission
         raise InputError(f"{path}: cannot be read ({error.strerror})") from None
+    except UnicodeEncodeError:
+        raise InputError(f"{path}: its name is not valid text; rename it") from None
     except (soundfile.SoundFileError, TypeError) as error:  # TypeError: a .raw file
         reason = getattr(error, "error_string", error)
         raise InputError(
@@ -101,8 +102,7 @@ def read_header(path: str | os.PathLike) -> AudioInfo:
     if info.frames >= _UNKNOWN_FRAMES:
         raise InputError(f"{path}: its header does not say how long it is; convert it")
     rate = info.samplerate
-    kernel = rate * SAMPLE_RATE // math.gcd(rate, SAMPLE_RATE) ** 2
-    if rate not in _RATES or kernel > _MAX_KERNEL:
+    if rate not in RATES:
         raise InputError(
             f"{path}: its header says {rate} Hz, which cannot be resampled to "
             f"{SAMPLE_RATE} Hz here; convert the file beforehand"
@@ -128,24 +128,102 @@ frame of 25 ms needs 400; leave the clip out
         )
 
 
-def read_audio(path: str | os.PathLike) -> "torch.Tensor":
+def read_samples(
+    path: str | os.PathLike, start: float = 0.0, end: float | None = None
+) -> np.ndarray:
     """Read a clip as one channel (the mean of all) at 16 kHz (resampled if need be).
 
     Arguments
     ---------
     path : path
         An audio file of any format that libsndfile knows.
+    start, end : float
+        The part to read, in seconds; None for the file's end. It is cut at the file's
+        own rate, to the nearest sample, and gives what it would as a file of its own.
 
     Returns
     -------
-    torch.Tensor
-        (N,), float32, N = ``read_header(path).samples``, at least 400.
+    numpy.ndarray
+        (N,), float32, at least 400; of a whole file, N = ``read_header(path).samples``.
 
     Raises
     ------
     InputError
-        Whatever `read_header` refuses, a clip under 400 samples, samples that are
-        not finite, or fewer samples than the header says.
+        Whatever `read_header` refuses, a part that is not in the file, a clip under
+        400 samples, samples that are not finite, or fewer than the header says.
+
+    Example
+    -------
+    >>> import tempfile
+    >>> path = os.path.join(tempfile.mkdtemp(), "clip.wav")
+    >>> soundfile.write(path, np.full(16000, 0.5), 16000)
+    >>> read_samples(path)
+    array([0.5, 0.5, 0.5, ..., 0.5, 0.5, 0.5], shape=(16000,), dtype=float32)
+    >>> len(read_samples(path, 0.25, 0.75))
+    8000
+    """
+    return np.concatenate(list(read_blocks(path, start=start, end=end)))
+
+
+def read_blocks(
+    path: str | os.PathLike,
+    seconds: float = 10.0,
+    start: float = 0.0,
+    end: float | None = None,
+) -> Iterator[np.ndarray]:
+    """Read a clip of any length block by block, in memory for a few blocks.
+
+    Arguments
+    ---------
+    path, start, end
+        As for `read_samples`.
+    seconds : float
+        How much is read at a time.
+
+    Returns
+    -------
+    iterator of numpy.ndarray
+        (n_i,), float32, of about ``seconds``, none of them empty. Joined, they are to
+        the bit what `read_samples` returns, whatever ``seconds`` (to 3e-7 for mp3 files
+        below 32 kHz, whose decoder rounds by how much it is asked for).
+
+    Raises
+    ------
+    InputError
+        As for `read_samples`: at once for what the header tells; when the iterator
+        comes to them, for samples that are not finite or not there.
+
+    Example
+    -------
+    >>> import tempfile
+    >>> path = os.path.join(tempfile.mkdtemp(), "clip.wav")
+    >>> soundfile.write(path, np.zeros(16000), 16000)
+    >>> [len(block) for block in read_blocks(path, seconds=0.4)]
+    [6400, 6400, 3200]
+    """
+    info = read_header(path)
+    stop = info.seconds if end is None else end
+    whole = start == 0 and end is None
+    part = f"from {start} s to " + ("its end" if end is None else f"{end} s")
+    slack = max(0.001, 0.5 / info.sample_rate)  # durations are often written rounded
+    if not 0 <= start < stop <= info.seconds + slack:  # also where one is NaN
+        raise InputError(
+            f"{path}: there is no part {part}: the file lasts {info.seconds:.3f} s; "
+            "mend start and end, in seconds, 0 <= start < end"
+        )
+    first, last = (
+        min(round(time * info.sample_rate), info.frames) for time in (start, stop)
+    )
+    require_one_frame(
+        path if whole else f"{path} {part}",
+        AudioInfo(last - first, info.sample_rate, info.channels),
+    )
+    size = max(1, round(seconds * info.sample_rate))
+    return _decode(path, info, range(first, last, size))
+
+
+def read_audio(path: str | os.PathLike) -> "torch.Tensor":
+    """Read a clip as `read_samples` does, as a tensor.
 
     Example
     -------
@@ -157,39 +235,56 @@ def read_audio(path: str | os.PathLike) -> "torch.Tensor":
     """
     import torch  # noqa: PLC0415
 
-    info = read_header(path)
-    require_one_frame(path, info)
+    return torch.from_numpy(read_samples(path))
+
+
+def _decode(
+    path: str | os.PathLike, info: AudioInfo, places: range
+) -> Iterator[np.ndarray]:
+    """Read the file's own samples in ``places``, a step at a time, mixed and at 16 kHz.
+
+    A whole file is read without seeking, which not every format allows.
+    """
+    resampler = Resampler(info.sample_rate)
     try:
-        frames, _ = soundfile.read(os.fspath(path), dtype="float32", always_2d=True)
+        with soundfile.SoundFile(os.fspath(path)) as file:
+            if places.start:
+                file.seek(places.start)
+            for place in places:
+                wanted = min(places.step, places.stop - place)
+                frames = file.read(wanted, dtype="float32", always_2d=True)
+                if len(frames) != wanted:
+                    raise InputError(
+                        f"{path}: truncated: its header promises {info.frames} samples "
+                        f"({info.seconds:.2f} s), at most {place + len(frames)} are "
+                        "there; copy it again"
+                    )
+                block = _mix(frames)
+                bad = ~np.isfinite(block)
+                if bad.any():
+                    raise InputError(
+                        f"{path}: {int(bad.sum())} of {len(bad)} samples are not "
+                        "finite (NaN or infinity), the first at index "
+                        f"{place + int(bad.argmax())}; replace the file"
+                    )
+                if len(resampled := resampler.push(block)):
+                    yield resampled
     except soundfile.SoundFileError as error:
         raise InputError(
             f"{path}: truncated or damaged: its samples cannot be decoded ({error}); "
             "copy it again"
         ) from None
-    if len(frames) != info.frames:
-        raise InputError(
-            f"{path}: truncated: its header promises {info.frames} samples "
-            f"({info.seconds:.2f} s), {len(frames)} are there; copy it again"
-        )
-    bad = ~np.isfinite(frames).all(axis=1)  # (frames,)
-    if bad.any():
-        raise InputError(
-            f"{path}: {int(bad.sum())} of {len(bad)} samples are not finite (NaN or "
-            f"infinity), the first at index {int(bad.argmax())}; replace the file"
-        )
-    clip = torch.from_numpy(frames.mean(axis=1))  # (frames,)
-    return clip if info.sample_rate == SAMPLE_RATE else _resample(clip, info)
+    if len(rest := resampler.finish()):
+        yield rest
 
 
-def _resample(clip: "torch.Tensor", info: AudioInfo) -> "torch.Tensor":
-    from torch.nn.functional import pad  # noqa: PLC0415
-    from torchaudio.functional import resample  # noqa: PLC0415
-
-    # torchaudio counts its output in float32 and may lose the last sample of a long
-    # clip; zeros behind the end, which it assumes anyway, make the count exact.
-    padded = pad(clip, (0, info.sample_rate))
-    resampled = resample(padded, info.sample_rate, SAMPLE_RATE)
-    return resampled[: info.samples].contiguous()
+def _mix(frames: np.ndarray) -> np.ndarray:
+    """Mean of the channels, (n, C) to (n,): numpy's takes 10 times as long for two."""
+    total = frames[:, 0].copy()
+    with np.errstate(invalid="ignore", over="ignore"):  # what is not finite is reported
+        for channel in frames.T[1:]:
+            total += channel
+    return total / np.float32(frames.shape[1])
 
 
 def _check_length(path: str | os.PathLike, file: BinaryIO) -> None:

@@ -68,7 +68,7 @@ def compute_group(
     many threads again, and processors share badly between the two teams (10 %).
     """
     computed = []
-    for clip, padded in zip(group, _compute(upstream, waves), strict=True):
+    for clip, padded in zip(group, compute_layers(upstream, waves), strict=True):
         own = padded[:, : upstream.frames(clip.samples)]
         stored = own.to(dtype).contiguous()
         computed.append(Computed(clip, own, stored, torch.aminmax(stored)))
@@ -87,8 +87,8 @@ def require_close(
     squares = torch.zeros(2, full.num_layers, dtype=torch.float64)
     for group in groups:
         waves = read_group(group)
-        wanted = _compute(full, waves).double()  # (B, L + 1, T, D)
-        for row, values in enumerate((_compute(half, waves) - wanted, wanted)):
+        wanted = compute_layers(full, waves).double()  # (B, L + 1, T, D)
+        for row, values in enumerate((compute_layers(half, waves) - wanted, wanted)):
             squares[row] += values.square().sum(dim=(0, 2, 3)).cpu()
     tiny = torch.finfo(squares.dtype).tiny  # a layer of zeros has no error
     errors = (squares[0] / squares[1].clamp(min=tiny)).sqrt()  # (L + 1,)
@@ -105,8 +105,11 @@ def require_close(
     )
 
 
-def _compute(upstream: FrozenUpstream, waves: list[torch.Tensor]) -> torch.Tensor:
-    """Compute (B, L + 1, T, D), in float32, on the upstream's device."""
+def compute_layers(upstream: FrozenUpstream, waves: list[torch.Tensor]) -> torch.Tensor:
+    """Compute the layers of waves (N_i,): (B, L + 1, T, D), float32.
+
+    They are on the upstream's device and 0 behind the end of a clip.
+    """
     padded = torch.nn.utils.rnn.pad_sequence(waves, batch_first=True)  # (B, N)
     samples = torch.tensor([len(wave) for wave in waves])
     relative = absolute_to_relative(samples, padded.shape[1])

@@ -29,8 +29,8 @@ from sercorr.features.entry import (
 from sercorr.files import atomic_path, make_folder, write_json
 from sercorr.lobes.upstream.frozen import UpstreamInfo
 
-AUDIO_VERSION = 1
-"""Raised when `sercorr.data.audio.read_audio` gives other samples for the same file."""
+AUDIO_VERSION = 2
+"""Raised when `sercorr.data.audio.read_samples` gives other samples for a file."""
 
 DTYPES = ("float16", "bfloat16", "float32")
 """Stored precisions, as the setting ``cache_dtype`` names them."""
