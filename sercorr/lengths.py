@@ -69,8 +69,9 @@ def count_mask(counts: Sequence[int], size: int, device: torch.device) -> Tensor
     tensor([[1, 0, 0],
             [1, 1, 1]], dtype=torch.int32)
     """
-    limits = torch.as_tensor(counts, device=device)
-    return torch.arange(size, device=device)[None, :] < limits[:, None]
+    # One by one: a tensor of the counts would make them constants of a traced graph.
+    places = torch.arange(size, device=device)
+    return torch.stack([places < count for count in counts])
 
 
 def conv_frames(samples: int, kernels: Sequence[int], strides: Sequence[int]) -> int:

@@ -246,3 +246,20 @@ def test_fbank_is_scaled_for_real_speech(real_release):
     features = torch.cat([upstream(wave[None])[0].flatten(0, 2) for wave in waves])
     assert abs(features.mean()) < 0.5
     assert 0.7 < features.std() < 1.4
+
+
+def test_features_do_not_depend_on_the_threads_that_loaded_the_model(tmp_path):
+    # wide enough for torch to share the norm of the kernel among threads
+    wide = {"hidden_size": 64, "num_conv_pos_embeddings": 128}
+    folder = build_model(
+        tmp_path, "hubert", "group", num_conv_pos_embedding_groups=1, **wide
+    )
+    before, layers = torch.get_num_threads(), []
+    try:
+        for threads in (1, 2, 3):
+            torch.set_num_threads(threads)
+            layers.append(load_upstream(str(folder))(make_clips()[0][None])[0])
+    finally:
+        torch.set_num_threads(before)
+    assert torch.equal(layers[0], layers[1])
+    assert torch.equal(layers[0], layers[2])

@@ -34,6 +34,14 @@ def pack_linear_layers(model: nn.Module) -> None:
             cast(PackedLinear, module).pack()
 
 
+def unpack_linear_layers(model: nn.Module) -> None:
+    """Undo `pack_linear_layers`, in place: only torch knows the packed layers."""
+    for module in model.modules():
+        if type(module) is PackedLinear:
+            del module._packed
+            cast(nn.Module, module).__class__ = nn.Linear
+
+
 class PackedLinear(nn.Linear):
     """A linear layer for inference, see `pack_linear_layers`."""
 

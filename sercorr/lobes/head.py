@@ -111,6 +111,16 @@ class EmotionHead(nn.Module):
         ``frames`` are (T_1 + T_2 + ..., projection_size), from `project_clips`, and
         ``counts`` T_1, T_2, ...; the logits (B, n_classes) are in the clips' order.
         """
+        pooled, places = self._pool(frames, counts)
+        return self.classifier(pooled)[places]
+
+    def pool(self, frames: Tensor, counts: Sequence[int]) -> Tensor:
+        """Pool clips, as `classify` does: (B, output_size)."""
+        pooled, places = self._pool(frames, counts)
+        return pooled[places]
+
+    def _pool(self, frames: Tensor, counts: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """Pool clips in groups: rows in the groups' order, and where each clip is."""
         # drawn in the order of the clips, whatever their lengths and groups
         kept = self.channel_dropout(frames.new_ones(len(counts), 1, frames.shape[1]))
         clips = frames.split(list(counts))
@@ -123,8 +133,8 @@ class EmotionHead(nn.Module):
             padded, lengths = _pad([clips[place] for place in group])
             pooled.append(self.pooling(padded * kept[group], lengths))
         order = torch.tensor([place for group in groups for place in group])
-        logits = self.classifier(torch.cat(pooled))
-        return logits[order.argsort().to(logits.device)]
+        joined = torch.cat(pooled)
+        return joined, order.argsort().to(joined.device)
 
 
 def project_clips(

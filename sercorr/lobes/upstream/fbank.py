@@ -83,6 +83,11 @@ class FbankUpstream(FrozenUpstream):
             return 0
         return 1 + samples * 1000 // (SAMPLE_RATE * SETTINGS["hop_ms"])
 
+    def frame_times(self, samples: int) -> list[float]:
+        """Centres of the frames in seconds: 0, 0.01, 0.02, ..."""
+        hop = SETTINGS["hop_ms"] / 1000
+        return [frame * hop for frame in range(self.frames(samples))]
+
     def _layers(
         self, wavs: torch.Tensor, samples: list[int], frames: list[int]
     ) -> torch.Tensor:

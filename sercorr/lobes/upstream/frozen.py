@@ -9,6 +9,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
+from sercorr import SAMPLE_RATE
 from sercorr.errors import InputError
 from sercorr.lengths import absolute_to_relative, real_counts
 
@@ -113,6 +114,15 @@ class FrozenUpstream(nn.Module):
     def frames(self, samples: int) -> int:
         """Count the frames of a clip of ``samples`` samples (0: too short)."""
         raise NotImplementedError
+
+    def frame_times(self, samples: int) -> list[float]:
+        """Centres of the frames of a clip of ``samples`` samples, in seconds.
+
+        Spread evenly over the clip, unless a subclass knows better.
+        """
+        count = self.frames(samples)
+        step = samples / SAMPLE_RATE / max(count, 1)
+        return [(frame + 0.5) * step for frame in range(count)]
 
     def _layers(self, wavs: Tensor, samples: list[int], frames: list[int]) -> Tensor:
         """Compute (B, L, T, D) from (B, N); padding of ``wavs`` holds anything."""

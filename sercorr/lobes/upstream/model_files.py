@@ -33,6 +33,11 @@ _WEIGHTS = {
 }
 """Where weights may be, in the order in which transformers looks for them."""
 
+_ADVICE = (
+    "check upstream_source and upstream_revision, log in with 'hf auth login' if the "
+    "hub asks for it, or give the model's folder or 'fbank'"
+)
+
 
 @dataclasses.dataclass(frozen=True)
 class ModelFiles:
@@ -96,7 +101,7 @@ class ModelFiles:
         """
         for kind, patterns in _WEIGHTS.items():
             if self.revision is not None:
-                _download(self.source, self.revision, self.save_path, patterns)
+                download(self.source, self.revision, self.save_path, patterns)
             index = self.folder / f"{kind}.index.json"
             if (self.folder / kind).is_file():
                 return [self.folder / kind]
@@ -157,17 +162,23 @@ def find_model(
             )
         return ModelFiles(source, path)
     # .../snapshots/<commit>: the weights will be those of the same commit
-    folder = _download(source, revision, save_path, _CONFIGURATION)
+    folder = download(source, revision, save_path, _CONFIGURATION)
     return ModelFiles(source, folder, folder.name, save_path)
 
 
-def _download(
+def download(
     name: str,
     revision: str | None,
     save_path: str | os.PathLike | None,
     patterns: list[str],
+    advice: str = _ADVICE,
 ) -> Path:
-    """Fetch what the hub has of some files of one commit into the cache."""
+    """Fetch what the hub has of some files of one commit into the cache.
+
+    Arguments are those of `sercorr.lobes.Upstream`, the files' ``patterns``, and what
+    to do if the hub does not give them. The folder that is returned has the commit's
+    name.
+    """
     try:
         return Path(
             huggingface_hub.snapshot_download(
@@ -182,9 +193,7 @@ def _download(
         raise InputError(
             f"{name or repr(name)}, revision {revision or 'main'}: no such model "
             f"folder, nor a model in the cache {cache}, and the hub does not give it "
-            f"({' '.join(str(error).split())}); check upstream_source and "
-            "upstream_revision, log in with 'hf auth login' if the hub asks for it, or "
-            "give the model's folder or 'fbank'"
+            f"({' '.join(str(error).split())}); {advice}"
         ) from error
 
 

@@ -32,7 +32,7 @@ from sercorr.lengths import conv_frames, count_mask
 from sercorr.lobes.upstream.frozen import FrozenUpstream, UpstreamInfo
 from sercorr.lobes.upstream.model_files import ModelFiles
 
-CODE_VERSION = 2
+CODE_VERSION = 3
 """Raised whenever the computation below gives other numbers for the same weights."""
 
 _SHAPE_KEYS = (
@@ -112,6 +112,20 @@ class SSLUpstream(FrozenUpstream):
     def frames(self, samples: int) -> int:
         """Count frames: one every 20 ms (320 samples), 400 samples for the first."""
         return conv_frames(samples, self.config.conv_kernel, self.config.conv_stride)
+
+    def frame_times(self, samples: int) -> list[float]:
+        """Centres of what the convolutions see for each frame, in seconds."""
+        step, width = 1, 1  # samples from one frame to the next, samples that it sees
+        for kernel, stride in zip(
+            self.config.conv_kernel, self.config.conv_stride, strict=True
+        ):
+            width += (kernel - 1) * step
+            step *= stride
+        first = (width - 1) / 2
+        return [
+            (first + frame * step) / SAMPLE_RATE
+            for frame in range(self.frames(samples))
+        ]
 
     def _layers(self, wavs: Tensor, samples: list[int], frames: list[int]) -> Tensor:
         if self.info.preprocessing["do_normalize"]:
@@ -194,7 +208,7 @@ def load_network(files: ModelFiles, config: PretrainedConfig) -> Any:
     # WavLM knows no other name for its own attention.
     attention = "eager" if config.model_type == "wavlm" else "sdpa"
     try:
-        with _quiet_transformers():
+        with quiet_transformers():
             model, report = AutoModel.from_pretrained(
                 files.folder,
                 config=config,
@@ -215,7 +229,8 @@ def load_network(files: ModelFiles, config: PretrainedConfig) -> Any:
     convolution = model.encoder.pos_conv_embed.conv
     if parametrize.is_parametrized(convolution, "weight"):
         # the weight norm's kernel: once and for all instead of in each call
-        parametrize.remove_parametrizations(convolution, "weight")
+        with _one_thread():
+            parametrize.remove_parametrizations(convolution, "weight")
     for parameter in model.parameters():
         # Out of the mapped file: there they lie at any byte offset, on which the last
         # bits of results depend, and would change with the file.
@@ -250,7 +265,18 @@ def _require_fitting_weights(
 
 
 @contextlib.contextmanager
-def _quiet_transformers() -> Iterator[None]:
+def _one_thread() -> Iterator[None]:
+    """Compute on one thread: last bits of a sum over many must not depend on it."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+@contextlib.contextmanager
+def quiet_transformers() -> Iterator[None]:
     """Hold back transformers' progress bars and loading reports for a while."""
     log = transformers.utils.logging
     verbosity, bars = log.get_verbosity(), log.is_progress_bar_enabled()

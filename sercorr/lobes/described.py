@@ -1,0 +1,77 @@
+"""A head as plain values, from which it can be built again without running code."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from sercorr.errors import InputError
+from sercorr.lobes.head import EmotionHead
+from sercorr.lobes.pooling import (
+    AttentiveCorrelationPooling,
+    CorrelationPooling,
+    MeanPooling,
+    MeanStdPooling,
+)
+
+_NAMES: dict[type, str] = {
+    MeanPooling: "mean",
+    MeanStdPooling: "mean_std",
+    CorrelationPooling: "corr",
+    AttentiveCorrelationPooling: "attentive_corr",
+}
+
+
+def describe_head(head: Any) -> dict[str, Any] | None:
+    """Describe a head by its shape; None if it, or its pooling, is of one's own.
+
+    Example
+    -------
+    >>> describe_head(EmotionHead(13, 768, CorrelationPooling(256), 4, 0.0))
+    {'pooling': 'corr', 'num_layers': 13, 'input_size': 768, 'projection_size': 256, \
+'n_classes': 4, 'eps': 1e-08}
+    """
+    if type(head) is not EmotionHead or type(head.pooling) not in _NAMES:
+        return None
+    pooling = head.pooling
+    described: dict[str, Any] = {
+        "pooling": _NAMES[type(pooling)],
+        "num_layers": len(head.layer_mix.weight),
+        "input_size": head.projection.in_features,
+        "projection_size": head.projection.out_features,
+        "n_classes": head.classifier.out_features,
+    }
+    if isinstance(pooling, CorrelationPooling):
+        described["eps"] = pooling.eps
+    if isinstance(pooling, AttentiveCorrelationPooling):
+        described["n_heads"] = pooling.attention.queries.out_features
+    return described
+
+
+def build_head(described: Mapping[str, Any]) -> EmotionHead:
+    """Build the head that `describe_head` describes, with random weights, to be used.
+
+    It is in eval mode, without gradients and channel dropout.
+
+    Raises
+    ------
+    InputError
+        A value is missing, unknown or not usable.
+
+    Example
+    -------
+    >>> head = EmotionHead(13, 768, AttentiveCorrelationPooling(256, 2), 4, 0.25)
+    >>> describe_head(build_head(describe_head(head))) == describe_head(head)
+    True
+    """
+    rest = dict(described)
+    try:
+        name, size = rest.pop("pooling"), rest.pop("projection_size")
+        shape = [rest.pop(key) for key in ("num_layers", "input_size", "n_classes")]
+        pooling = {name: kind for kind, name in _NAMES.items()}[name](size, **rest)
+    except (KeyError, TypeError) as error:
+        raise InputError(
+            f"the head is described by {dict(described)}, which this version cannot "
+            f"build ({error}); its file is damaged, or made by a newer sercorr"
+        ) from None
+    layers, channels, classes = shape
+    head = EmotionHead(layers, channels, pooling, classes, 0.0, projection_size=size)
+    return head.requires_grad_(False).eval()
