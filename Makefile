@@ -11,7 +11,7 @@ export PYTHON
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo test lint format bench clean
+.PHONY: help install demo test lint format docs bench clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' \
@@ -39,6 +39,9 @@ lint: $(STAMP) ## Check format, style, spelling and types
 format: $(STAMP) ## Format the code and mend what the linter can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+docs: $(STAMP) ## Write docs/api.md from the docstrings
+	$(BIN)/python docs/make_api.py
 
 bench: $(STAMP) ## Measure speed and memory
 	$(BIN)/python -m benchmarks $(ARGS)

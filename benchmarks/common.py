@@ -39,6 +39,7 @@ class Scale:
     memory_corpora: tuple[int, int] = (64, 512)  # training clips
     memory_updates: int = 20
     growth: tuple[int, ...] = (1, 2, 4, 8)  # factors
+    long_minutes: tuple[float, ...] = (1, 5, 60)  # of recordings cut into windows
     matrix: int = 2048  # rows of the square matrices whose products are timed
 
 
@@ -54,6 +55,7 @@ QUICK = Scale(
     memory_corpora=(4, 8),
     memory_updates=2,
     growth=(1, 2),
+    long_minutes=(0.1, 0.2, 0.3),
     matrix=64,
 )
 

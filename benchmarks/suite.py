@@ -8,7 +8,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks import extraction, grid, growth, head, memory, pieces, update
+from benchmarks import (
+    extraction,
+    grid,
+    growth,
+    head,
+    inference,
+    memory,
+    pieces,
+    update,
+)
 from benchmarks.common import FULL, QUICK, Bench
 from sercorr.fast.memory import keep_freed_memory
 from sercorr.files import require_writable
@@ -20,6 +29,7 @@ BENCHMARKS = {
     "grid": grid.run,
     "memory": memory.run,
     "growth": growth.run,
+    "inference": inference.run,
     "pieces": pieces.run,
 }
 

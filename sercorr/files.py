@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -53,6 +54,43 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def atomic_folder(folder: str | os.PathLike) -> Iterator[Path]:
+    """Give a temporary folder beside ``folder``; rename it to ``folder`` on success.
+
+    If the block raises, it is removed. Raises `InputError`, before anything is
+    written, where something is already (see `require_new_folder`).
+
+    Example
+    -------
+    >>> import tempfile
+    >>> folder = Path(tempfile.mkdtemp()) / "new"
+    >>> with atomic_folder(folder) as temporary:
+    ...     write_text(temporary / "a.txt", "whole")
+    >>> sorted(p.name for p in folder.parent.rglob("*"))
+    ['a.txt', 'new']
+    """
+    folder = Path(folder).resolve()
+    require_new_folder(folder)
+    parent = require_writable(folder.parent)
+    temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=parent))
+    try:
+        yield temporary
+        os.chmod(temporary, 0o777 & ~_umask())
+        os.replace(temporary, folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def require_new_folder(folder: str | os.PathLike) -> None:
+    """Raise `InputError` unless ``folder`` is missing or an empty folder."""
+    folder = Path(folder)
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise InputError(
+            f"{folder}: something is there already; remove it, or choose another folder"
+        )
 
 
 def write_text(path: str | os.PathLike, text: str) -> None:

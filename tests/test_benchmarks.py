@@ -32,6 +32,7 @@ NUMBERS = {
     "grid": ("seconds", "ratios"),
     "memory": ("peak_megabytes", "ratios"),
     "growth": ("seconds", "ratios"),
+    "inference": ("seconds", "ratios", "peak_megabytes"),
     "pieces": ("seconds", "peak_megabytes"),
 }
 

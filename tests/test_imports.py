@@ -1,12 +1,15 @@
 """Imports of the package run one way; files stay short; help is quick."""
 
 import graphlib
+import os
 import re
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 from imported import imported_names
 
 ROOT = Path(__file__).parents[1]
@@ -25,6 +28,7 @@ ORDER = [
     ["sercorr.evaluation"],
     ["sercorr.reporting"],
     ["sercorr.training"],
+    ["sercorr.inference"],
     ["sercorr.cli"],
     ["sercorr.__main__"],
 ]
@@ -143,6 +147,46 @@ def test_help_imports_no_heavy_library(arguments):
     assert result.returncode == 0, result.stderr
     assert result.stdout.startswith("usage: sercorr")
     assert result.stdout.endswith("heavy: []\n")
+
+
+def test_importing_is_lazy_and_prediction_needs_no_torch(tmp_path):
+    program = """
+import sys
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in ("torch", "torchaudio", "transformers", "speechbrain"):
+            raise ModuleNotFoundError(name)
+sys.meta_path.insert(0, Absent())
+import numpy as np
+from sercorr.inference import OnnxRecognizer, Prediction, Segment, load_recognizer
+from sercorr.inference.prediction import Answer
+from sercorr.inference.predictor import Predictor
+import sercorr.inference.timeline_formats
+class Loudness(Predictor):
+    name, labels, identity = "loudness", ["quiet", "loud"], "1"
+    def answer(self, waves, embedding=False):
+        loud = [min(1.0, float(np.abs(wave).mean())) for wave in waves]
+        return [Answer(np.array([1 - p, p])) for p in loud]
+model = Loudness()
+assert [r.label for r in model.predict(sys.argv[1], 1.0)] == ["quiet", "loud"]
+assert model.diarize_file(sys.argv[1], 1.0, 1.0)[sys.argv[1]][1]["start"] == 1.0
+assert len(list(model.stream([np.zeros(8000)], 8000, 0.5, 0.5))) == 2
+print("done")
+"""
+    samples = np.repeat([0.1, 0.9], 44100).astype(np.float32)
+    path = str(tmp_path / "a.wav")
+    soundfile.write(path, samples, 44100, subtype="FLOAT")
+    result = subprocess.run(
+        [sys.executable, "-c", program, path],
+        check=False,
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env=os.environ,
+    )
+    assert result.stdout == "done\n", result.stderr
+    with pytest.raises(AttributeError, match="has no attribute 'Nothing'"):
+        __import__("sercorr.inference").inference.Nothing  # noqa: B018
 
 
 def test_no_path_of_one_machine_in_tracked_files():

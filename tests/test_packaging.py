@@ -1,12 +1,13 @@
 """The environment that the Makefile makes, and what the requirements declare."""
 
+import ast
 import os
 import re
 import shutil
 import subprocess
 import sys
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
@@ -49,7 +50,10 @@ def pins(file: str) -> dict[str, str]:
             "requirements.txt",
             [*PROJECT["dependencies"], *EXTRAS["demo"], *EXTRAS["tensorboard"]],
         ),
-        ("requirements-dev.txt", EXTRAS["dev"]),
+        (
+            "requirements-dev.txt",
+            [*EXTRAS["dev"], *EXTRAS["app"], *EXTRAS["onnx"], *EXTRAS["timelines"]],
+        ),
     ],
 )
 def test_every_pin_is_in_the_range_that_pyproject_declares(file, declared):
@@ -76,22 +80,54 @@ def imported_modules(folder: str) -> set[str]:
     return names - {path.stem for path in files} - {"sercorr"} - sys.stdlib_module_names
 
 
+def modules_of(declared: Iterable[str]) -> set[str]:
+    """Top-level modules that come with the declared distributions."""
+    wanted = by_name(declared).keys()
+    return {
+        module
+        for module, distributions in packages_distributions().items()
+        if wanted & {canonicalize_name(name) for name in distributions}
+    }
+
+
+USERS_EXTRAS = [line for name in EXTRAS if name != "dev" for line in EXTRAS[name]]
+
+
 @pytest.mark.parametrize(
     ("folder", "declared"),
     [
-        ("sercorr", PROJECT["dependencies"]),
+        ("sercorr", [*PROJECT["dependencies"], *USERS_EXTRAS]),
         ("recipes", [*PROJECT["dependencies"], *EXTRAS["demo"]]),
     ],
 )
 def test_every_import_is_declared(folder, declared):
-    allowed, distributions = by_name(declared), packages_distributions()
-    undeclared = {
-        module
-        for module in imported_modules(folder)
-        if not allowed.keys()
-        & {canonicalize_name(name) for name in distributions.get(module, [module])}
+    assert imported_modules(folder) - modules_of(declared) == set()
+
+
+def imported_at_once(path: Path) -> Iterator[str]:
+    """Top-level modules that are imported when a file is, not when a function runs."""
+    waiting: list[ast.AST] = [ast.parse(path.read_text(encoding="utf-8"))]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, ast.Import):
+            yield from (alias.name.split(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            yield node.module.split(".")[0]
+        elif not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and not (
+            isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+        ):
+            waiting.extend(ast.iter_child_nodes(node))
+
+
+def test_extras_are_imported_where_they_are_used():
+    extras = modules_of(USERS_EXTRAS) - modules_of(PROJECT["dependencies"])
+    assert {"gradio", "onnxruntime", "praatio", "pympi"} <= extras
+    early = {
+        f"{path.relative_to(ROOT)}: {module}"
+        for path in ROOT.glob("sercorr/**/*.py")
+        for module in extras.intersection(imported_at_once(path))
     }
-    assert undeclared == set()
+    assert early == set()
 
 
 def test_all_files_name_the_same_pythons():

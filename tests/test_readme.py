@@ -2,6 +2,8 @@
 
 import csv
 import re
+import shlex
+import shutil
 import sys
 from pathlib import Path
 
@@ -13,6 +15,7 @@ from releases import make_release
 from runs import RECIPE, outcome, train
 from sklearn.metrics import matthews_corrcoef
 
+from sercorr.cli import make_parser
 from sercorr.errors import InputError
 from sercorr.evaluation import metrics, results
 from sercorr.files import read_json
@@ -165,3 +168,29 @@ def test_the_grid_file_is_one(tmp_path):
     assert list(heads) == ["att4/seed_1", "att4/seed_2", "att4/seed_3", "sgd", "mean"]
     assert heads["att4/seed_2"]["seed"] == 2
     assert plain_tree(heads["sgd"]["opt_class"])["tag"] == "!name:torch.optim.SGD"
+
+
+def test_every_command_that_it_shows_is_one():
+    shown = re.findall(
+        r"(?m)(?:`|^ {4}(?:\.venv/bin/)?)(sercorr [a-z].*?)(?:`|$)", README
+    )
+    commands = [text.partition("#")[0] for text in shown]
+    assert len(commands) >= 10
+    for command in commands:
+        given = make_parser().parse_args(shlex.split(command)[1:])
+        assert callable(given.run)
+
+
+def test_a_model_is_used_in_three_lines(plain, release, tmp_path, monkeypatch, capsys):
+    clip, signal = next(release.rglob("*.wav")), np.zeros(48000 * 6)
+    chapter = README.split("\n## Use a model\n")[1].split("\n## ")[0]
+    first, second = re.findall(r"```python\n(.*?)```", chapter, re.DOTALL)
+    shutil.copy(clip, tmp_path / "my_recording.wav")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "demo").mkdir()
+    (tmp_path / "demo/results").symlink_to(release.with_name("plain"))
+    names = {"blocks": [signal[:50000], signal[50000:]]}
+    exec(first, names)
+    assert capsys.readouterr().out.startswith("my_recording.wav ")
+    exec(second, names)
+    assert len(capsys.readouterr().out.splitlines()) == 3  # at 0, 1 and 2 seconds

@@ -37,6 +37,7 @@ from sercorr.files import (
     write_json,
     write_text,
 )
+from sercorr.lobes.described import describe_head
 from sercorr.reporting.report import describe_fold, plot_fold
 from sercorr.training.checkpoints import is_scored
 from sercorr.training.dataio import Splits, device_of, refuse_torchrun, require
@@ -154,8 +155,9 @@ class Run:
             self.folder / RECORD,
             {
                 "identity": self.identity,
-                "upstream_source": self.hparams.get("upstream_source"),
-                "upstream_revision": self.hparams.get("upstream_revision"),
+                "upstream_source": self.hparams["upstream"].info.source,
+                "upstream_revision": self.hparams["upstream"].info.revision,
+                "settings_files": [str(f.resolve()) for f in self.settings.files],
                 "labels": list(self.hparams["labels"]),
                 "fold": self.fold,
                 "n_folds": self.hparams["n_folds"],
@@ -216,6 +218,7 @@ class Run:
             "settings": self.identity["settings"],
             "features": self.identity["features"],
             "upstream": self.identity["upstream"],
+            "head": describe_head(head.module),
         }
         # one key: several come in random order and make different bytes
         metadata = {"sercorr": json.dumps(about, sort_keys=True)}

@@ -304,6 +304,25 @@ def _tags(node: Any) -> list[str]:
     return [tag for tag in found if tag]
 
 
+def closure(tree: Mapping[str, Any], keys: Iterable[str]) -> set[str]:
+    """Top-level keys that some of them need: themselves, and all that they refer to.
+
+    Example
+    -------
+    >>> tree = make_yaml().load("{a: !ref <b>, b: !ref <c>, c: 1, d: 2}")
+    >>> sorted(closure(tree, ["a"]))
+    ['a', 'b', 'c']
+    """
+    found: set[str] = set()
+    waiting = list(keys)
+    while waiting:
+        key = waiting.pop()
+        if key in tree and key not in found:
+            found.add(key)
+            waiting += _references(tree[key])
+    return found
+
+
 def _references(node: Any) -> set[str]:
     """Top-level keys that a tree refers to: ``<lr>``, ``<a.b>`` and ``<a[b]>``."""
     found: set[str] = set()
