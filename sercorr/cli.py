@@ -225,7 +225,9 @@ def _add_model(parser: argparse.ArgumentParser, positional: bool = False) -> Non
         metavar="SOURCE",
         help="folder or hub name of the upstream, if it is not where the model says",
     )
-    if not positional:
+    if positional:
+        parser.set_defaults(device="cpu")
+    else:
         parser.add_argument(
             "--device", help="cpu, cuda or cuda:0 [a GPU if there is one]"
         )

@@ -48,7 +48,7 @@ class Loudness(Predictor):
 
 def predict(*arguments: object, model: Loudness | None = None) -> int:
     """Run the command in this process; return its exit status."""
-    place = "sercorr.inference.predict_command.load_recognizer"
+    place = "sercorr.inference.predict_command.load_chosen"
     with mock.patch(place, return_value=model or Loudness()):
         try:
             main(["predict", *map(str, arguments), "--model", "m"])

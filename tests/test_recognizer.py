@@ -160,7 +160,7 @@ def test_any_rate_channels_and_format(wavlm, tmp_path, name, rate, channels, for
     (of_file,) = wavlm.predict(path)
     read, _ = soundfile.read(path, dtype="float32")
     (of_pair,) = wavlm.predict((read, rate))
-    (of_tensor,) = wavlm.predict([(torch.from_numpy(read).double(), float(rate))])
+    (of_tensor,) = wavlm.predict((torch.from_numpy(read).double(), float(rate)))
     assert of_file.file == str(path)
     assert of_file.end == of_pair.end == pytest.approx(1.3)
     assert of_file.scores == pytest.approx(of_pair.scores, abs=1e-6)

@@ -152,7 +152,7 @@ def test_diarize_file(model, recording, cells):
 def command(model, recording, monkeypatch, tmp_path):
     """Run ``sercorr timeline`` on the recording; return the outfile."""
     monkeypatch.setattr(
-        "sercorr.inference.timeline_command.load_recognizer", lambda *_, **__: model
+        "sercorr.inference.timeline_command.load_chosen", lambda *_, **__: model
     )
 
     def run(name, *more):
@@ -315,7 +315,7 @@ def test_options_that_do_not_work(
 ):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(
-        "sercorr.inference.timeline_command.load_recognizer", lambda *_, **__: model
+        "sercorr.inference.timeline_command.load_chosen", lambda *_, **__: model
     )
     words = [str(recording) if word == "FILE" else word for word in words]
     monkeypatch.setattr(

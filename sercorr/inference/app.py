@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from sercorr.errors import InputError
-from sercorr.inference.loading import load_recognizer
+from sercorr.inference.loading import load_chosen
 from sercorr.inference.page import Options, analyse, result_html
 from sercorr.inference.predictor import Predictor
 from sercorr.inference.windows import window_samples
@@ -172,13 +172,7 @@ def app_command(given: argparse.Namespace) -> int:
     with tempfile.TemporaryDirectory(prefix="sercorr-app-") as uploads:
         os.environ["GRADIO_TEMP_DIR"] = uploads  # read when Gradio is imported
         _import_gradio()  # before the model, which takes longer
-        recognizer = load_recognizer(
-            given.model,
-            given.fold,
-            revision=given.revision,
-            upstream_source=given.upstream,
-            device=given.device,
-        )
+        recognizer = load_chosen(given)
         options = Options(given.window, given.hop, given.silence, given.max_minutes)
         app = build_app(recognizer, options, given.max_megabytes)
         signal.signal(signal.SIGTERM, signal.default_int_handler)

@@ -17,7 +17,7 @@ from sercorr.files import (
     write_json,
     write_text,
 )
-from sercorr.inference.loading import load_recognizer
+from sercorr.inference.loading import load_chosen
 from sercorr.inference.model_card import model_card
 from sercorr.inference.parts import ModelParts
 from sercorr.inference.pretrained import FORMAT, SETTINGS, UPSTREAM
@@ -96,13 +96,7 @@ def export_command(given: argparse.Namespace) -> int:
             raise InputError(f"{out}: is there already; remove it, or choose another")
     else:
         require_new_folder(out)
-    recognizer = load_recognizer(
-        given.model,
-        given.fold,
-        revision=given.revision,
-        upstream_source=given.upstream,
-        device="cpu",
-    )
+    recognizer = load_chosen(given)
     if not isinstance(recognizer, EmotionRecognizer):
         raise InputError(f"{given.model}: exported already; give the run instead")
     parts = recognizer.parts

@@ -1,5 +1,6 @@
 """A model by its place: a run, an exported folder, a hub name or an ONNX file."""
 
+import argparse
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -73,4 +74,15 @@ def load_recognizer(
         )
     return EmotionRecognizer.from_pretrained(
         os.fspath(model), revision, upstream_source=upstream_source, device=device
+    )
+
+
+def load_chosen(given: argparse.Namespace) -> "Predictor":
+    """Load the model that the options of a command name, see `sercorr.cli`."""
+    return load_recognizer(
+        given.model,
+        given.fold,
+        revision=given.revision,
+        upstream_source=given.upstream,
+        device=given.device,
     )

@@ -20,7 +20,7 @@ from sercorr.data.audio import read_header
 from sercorr.errors import InputError
 from sercorr.files import atomic_path, require_writable
 from sercorr.inference.inputs import find_inputs
-from sercorr.inference.loading import load_recognizer
+from sercorr.inference.loading import load_chosen
 from sercorr.inference.outfile import Key, Outfile
 from sercorr.inference.prediction import Prediction, Segment
 from sercorr.inference.predictor import Predictor
@@ -58,13 +58,7 @@ def predict_command(given: argparse.Namespace) -> int:
     for folder in (given.embeddings, given.plot):
         if folder is not None:
             _require_different_places(clips, folder)
-    model = load_recognizer(
-        given.model,
-        given.fold,
-        revision=given.revision,
-        upstream_source=given.upstream,
-        device=given.device,
-    )
+    model = load_chosen(given)
     model.check_embedding(given.embeddings is not None)
     if given.window is not None or given.hop is not None:
         window_samples(given.window, given.hop, model.min_samples)

@@ -12,7 +12,7 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 from sercorr.data.audio import read_header
 from sercorr.errors import InputError
 from sercorr.files import require_writable, write_text
-from sercorr.inference.loading import load_recognizer
+from sercorr.inference.loading import load_chosen
 from sercorr.inference.timeline import Cell, tile
 from sercorr.inference.timeline_formats import (
     Timeline,
@@ -49,13 +49,7 @@ def timeline_command(given: argparse.Namespace) -> int:
                 f"{given.outfile}: it is the recording itself; choose another --outfile"
             )
         require_writable(Path(given.outfile).parent)
-    model = load_recognizer(
-        given.model,
-        given.fold,
-        revision=given.revision,
-        upstream_source=given.upstream,
-        device=given.device,
-    )
+    model = load_chosen(given)
     windows = model.predict(given.file, given.window, given.hop, silence=given.silence)
     cells: list[Cell] = []
     bar = tqdm(
