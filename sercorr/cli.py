@@ -154,7 +154,9 @@ def _add_export(commands: argparse._SubParsersAction) -> None:
         "loading it runs no code. Folders can be uploaded with hf upload.",
     )
     _add_model(export, positional=True)
-    export.add_argument("--out", required=True, metavar="FOLDER", help="a new folder")
+    export.add_argument(
+        "--out", required=True, metavar="FOLDER", help="a new folder, or a file *.onnx"
+    )
     export.add_argument(
         "--format",
         choices=("sercorr", "transformers", "onnx"),

@@ -157,6 +157,15 @@ def test_features_of_another_version_of_the_code_bring_a_warning(
     assert "of version 3 of the code, these are of version 99" in caplog.text
 
 
+def test_places_that_are_no_model(model, tmp_path, capsys):
+    with pytest.raises(InputError, match=r"none: no such folder; give a run's"):
+        read(tmp_path / "none")
+    with pytest.raises(InputError, match="a file, not a model"):
+        read(model / "config.json")
+    with pytest.raises(InputError, match="writes a folder; add --format onnx"):
+        export(model, "--out", tmp_path / "model.onnx", capsys=capsys)
+
+
 def test_sharded_weights_come_along(model, tmp_path):
     from transformers import AutoModel
 

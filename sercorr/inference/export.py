@@ -94,6 +94,11 @@ def export_command(given: argparse.Namespace) -> int:
         out = out if out.suffix == ".onnx" else out / "model.onnx"
         if out.exists():
             raise InputError(f"{out}: is there already; remove it, or choose another")
+    elif out.suffix == ".onnx":
+        raise InputError(
+            f"{out}: --format {given.format} writes a folder; add --format onnx, or "
+            "choose another name"
+        )
     else:
         require_new_folder(out)
     recognizer = load_chosen(given)

@@ -49,9 +49,11 @@ Loading it runs no code from this folder. Audio of any rate is read; the model h
 _USE_TRANSFORMERS = """\
 ## Use
 
+    import soundfile
     from transformers import pipeline
     classifier = pipeline("audio-classification", model="FOLDER_OR_HUB_NAME")
-    print(classifier("clip.wav"))
+    signal, rate = soundfile.read("clip.wav", dtype="float32")  # of one channel
+    print(classifier({"raw": signal, "sampling_rate": rate}))
 
 or, also for long recordings, with the Python package sercorr:
 

@@ -73,6 +73,10 @@ def read_pretrained(
         return _read_export(name, folder, upstream_source)
     if (folder / "config.json").is_file():
         return read_classifier(ModelFiles(name, folder, commit), upstream_source)
+    if folder.is_file():
+        raise InputError(
+            f"{name}: a file, not a model; give a folder, a hub name or a .onnx file"
+        )
     raise InputError(
         f"{name}: neither {SETTINGS} nor config.json is there; give a folder that "
         "'sercorr export' wrote, or a SUPERB-style emotion model (a run's folder is "
@@ -83,6 +87,11 @@ def read_pretrained(
 def _find(name: str, revision: str | None) -> tuple[Path, str | None]:
     """Find a model's folder and, of a hub model, its commit."""
     path = Path(name).expanduser()
+    if name and not path.exists() and (path.is_absolute() or name.startswith(".")):
+        raise InputError(
+            f"{name}: no such folder; give a run's folder, an exported one, or a hub "
+            "name such as superb/hubert-large-superb-er"
+        )
     if not name or not path.exists():
         folder = _download(name, revision, _FIRST)
         return folder, folder.name

@@ -177,7 +177,8 @@ class EmotionRecognizer(Predictor):
         if wanted and len(self.heads) > 1:
             raise InputError(
                 f"embeddings are of one head, but {self.name} has {len(self.heads)}, "
-                "whose vectors cannot be compared: choose one, such as fold=1"
+                "whose vectors cannot be compared: choose one, such as fold=1 "
+                "(--fold 1)"
             )
         if wanted and not is_usual(self.heads[0]):
             raise InputError(f"the head of {self.name} is no EmotionHead: it pools not")

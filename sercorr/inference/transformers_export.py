@@ -115,6 +115,12 @@ def _build(
     return model.eval()
 
 
+_ON_SPEECH = (
+    " These clips are noise: on speech it may be many times that, and change labels. "
+    "Compare both on clips of your own before you rely on the pipeline."
+)
+
+
 def _compare(parts: ModelParts, folder: Path) -> str:
     """Say how far transformers' probabilities are from this package's."""
     clips = _made_up_clips()
@@ -144,6 +150,7 @@ def _compare(parts: ModelParts, folder: Path) -> str:
         f"Probabilities of transformers {transformers.__version__} differ from "
         f"sercorr's by {amount} on {len(clips)} made-up clips"
         + (f": {'; '.join(reasons)}." if reasons else ".")
+        + (_ON_SPEECH if model.config.do_stable_layer_norm else "")
     )
 
 
