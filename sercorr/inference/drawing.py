@@ -5,7 +5,6 @@ recording in windows as a timeline with a row for each emotion: the place says w
 is, so that nothing rests on telling colours (Okabe and Ito's) apart.
 """
 
-import dataclasses
 import math
 import os
 from collections.abc import Sequence
@@ -246,7 +245,7 @@ def _draw_timeline(
     width: float,
 ) -> None:
     labels = list(windows[0].scores) if windows else []
-    cells = _tile(windows, hop, envelope.start, envelope.end)
+    cells = list(tile(windows, hop, envelope.end, envelope.start))
     heights = [1.3, 0.34, 0.45 * max(1, len(labels))]
     figure.set_size_inches(width, sum(heights) + 1.1)
     wave, strip, rows = figure.subplots(3, 1, sharex=True, height_ratios=heights)
@@ -256,20 +255,6 @@ def _draw_timeline(
     set_time_axis(rows, envelope.start, envelope.end, 0.85 * width)
     for axes in (wave, strip, rows):
         paint(axes, look)
-
-
-def _tile(
-    windows: Sequence[Prediction], hop: float, start: float, end: float
-) -> list[Cell]:
-    """Turn windows of a part of a file into cells that tile this part."""
-    shifted = (
-        dataclasses.replace(found, start=found.start - start, end=found.end - start)
-        for found in windows
-    )
-    return [
-        cell._replace(start=cell.start + start, end=cell.end + start)
-        for cell in tile(shifted, hop, end - start)
-    ]
 
 
 def _columns(cells: Sequence[Cell], classes: int) -> tuple[np.ndarray, np.ndarray]:

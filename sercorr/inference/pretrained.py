@@ -19,8 +19,11 @@ from safetensors.torch import load_file
 
 from sercorr.errors import InputError
 from sercorr.files import file_digest, read_json
-from sercorr.inference.parts import ModelParts
-from sercorr.inference.runs import require_same_upstream
+from sercorr.inference.parts import (
+    ModelParts,
+    open_upstream,
+    require_same_upstream,
+)
 from sercorr.inference.transformers_import import read_classifier
 from sercorr.lobes.described import build_head
 from sercorr.lobes.head import EmotionHead
@@ -227,15 +230,7 @@ def _find_upstream(
     origin: Mapping[str, Any],
     source: str | os.PathLike | None,
 ) -> Upstream:
-    if source is not None:
-        return Upstream(source)
-    if (folder / UPSTREAM).is_dir():
-        return Upstream(folder / UPSTREAM)
-    try:
-        return Upstream(origin["source"], origin["revision"])
-    except InputError as error:
-        raise InputError(
-            f"the upstream of {name}, {origin['source']}, is not to be had: {error}. "
-            "If it lies elsewhere, say where: --upstream FOLDER, or "
-            "upstream_source=FOLDER"
-        ) from None
+    if source is None and (folder / UPSTREAM).is_dir():
+        source = folder / UPSTREAM
+    what = f"the upstream of {name}, {origin['source']}"
+    return open_upstream(source, origin["source"], origin["revision"], what)

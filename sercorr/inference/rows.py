@@ -11,6 +11,7 @@ from rich.cells import cell_len, set_cell_size
 
 from sercorr.errors import InputError
 from sercorr.inference.prediction import Prediction
+from sercorr.inference.timeline import Cell
 
 FORMATS = {".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
 """What a file is written as, by its suffix."""
@@ -44,10 +45,17 @@ class CsvRows:
     def header(self) -> str:
         return _csv_line(["file", "start", "end", "emotion", *self._labels])
 
-    def row(self, found: Prediction) -> str:
-        scores = (f"{found.scores[label]:.6f}" for label in self._labels)
+    def row(self, found: Prediction | Cell, file: str | None = None) -> str:
+        """Return the row of a prediction, or of a timeline's cell in ``file``.
+
+        Silence has neither an emotion nor probabilities.
+        """
+        if isinstance(found, Prediction):
+            file = found.file
+        scores = found.scores or {}
+        numbers = (f"{scores[key]:.6f}" if scores else "" for key in self._labels)
         times = seconds(found.start), seconds(found.end)
-        return _csv_line([found.file or "", *times, found.label, *scores])
+        return _csv_line([file or "", *times, found.label or "", *numbers])
 
 
 class JsonRows:

@@ -1,7 +1,6 @@
 """The heads that a training has left in its folder."""
 
 import json
-import logging
 import os
 import re
 from collections.abc import Mapping
@@ -15,9 +14,12 @@ from torch import nn
 from sercorr.errors import InputError
 from sercorr.evaluation.runs import read_fold
 from sercorr.files import read_json
-from sercorr.inference.parts import ModelParts
+from sercorr.inference.parts import (
+    ModelParts,
+    open_upstream,
+    require_same_upstream,
+)
 from sercorr.lobes.described import build_head
-from sercorr.lobes.upstream import FrozenUpstream, Upstream
 from sercorr.training.settings import (
     Settings,
     add_module_folders,
@@ -26,8 +28,6 @@ from sercorr.training.settings import (
     read_settings,
 )
 from sercorr.training.sources import source_digests
-
-logger = logging.getLogger(__name__)
 
 HEAD = "head.safetensors"
 _UPSTREAMS = ("!new:sercorr.lobes.Upstream", "!new:sercorr.lobes.upstream.Upstream")
@@ -57,7 +57,16 @@ def read_run(
                     "different runs; choose one fold"
                 )
     own = _has_own_upstream(about)
-    upstream = None if own else _find_upstream(about, record, upstream_source)
+    upstream = None
+    if not own:
+        recorded, identity = record["upstream_source"], about["upstream"]
+        upstream = open_upstream(
+            upstream_source,
+            recorded,
+            record.get("upstream_revision"),
+            f"the upstream that the head was trained with, {recorded} "
+            f"({identity['model_type']}, digest {identity['digest'][:12]}...)",
+        )
     if own and upstream_source is not None:
         raise InputError(
             f"the upstream is {upstream_source}, but the run has one of its own class; "
@@ -97,48 +106,6 @@ def read_run(
             "settings": about["settings"],
         },
     )
-
-
-def require_same_upstream(
-    upstream: Upstream | FrozenUpstream, about: Mapping[str, Any], name: str
-) -> None:
-    """Refuse an upstream that is not the one a head was trained with.
-
-    If only the version of this package's code that computes the layers is another one,
-    a warning says so.
-
-    ``about`` has ``features`` and ``upstream``, the identity that was recorded.
-    """
-    wanted = about["upstream"]
-    sizes = (wanted["num_layers"], wanted["output_size"])
-    if (upstream.num_layers, upstream.output_size) != sizes:
-        raise InputError(
-            f"{name}: the head takes {sizes[0]} layers of {sizes[1]} channels, but "
-            f"{upstream.info.source} gives {upstream.num_layers} of "
-            f"{upstream.output_size}; give the upstream that it was trained with"
-        )
-    info = upstream.info.at_precision(about["features"]["precision"])
-    found = json.loads(json.dumps(info.identity()))
-    versions = [each["preprocessing"].get("code_version") for each in (found, wanted)]
-    if versions[0] != versions[1]:
-        logger.warning(
-            "%s: the head was trained on features of version %s of the code, these are "
-            "of version %s: probabilities may differ a little",
-            name,
-            versions[1],
-            versions[0],
-        )
-        found["preprocessing"]["code_version"] = versions[1]
-    if found != wanted:
-        differing = [key for key in wanted if found.get(key) != wanted[key]]
-        shown = ", ".join(
-            f"{key}: {found.get(key)} there, {wanted[key]} in training"
-            for key in differing or sorted(found.keys() - wanted.keys())
-        )
-        raise InputError(
-            f"{info.source} is not the upstream that the head of {name} was trained "
-            f"with ({shown}); give that one, or train again"
-        )
 
 
 def _fold_folders(folder: Path, fold: int | str | None) -> list[Path]:
@@ -238,24 +205,3 @@ def _load_own_parts(
             "head was trained; restore it, or train again"
         )
     return settings.load()
-
-
-def _find_upstream(
-    about: Mapping[str, Any],
-    record: Mapping[str, Any],
-    source: str | os.PathLike | None,
-) -> Upstream:
-    """Open the package's upstream from where it was, or where it is now."""
-    if source is not None:
-        return Upstream(source)
-    recorded = record["upstream_source"]
-    try:
-        return Upstream(recorded, record.get("upstream_revision"))
-    except InputError as error:
-        digest = about["upstream"]["digest"][:12]
-        raise InputError(
-            f"the upstream that the head was trained with, {recorded} "
-            f"({about['upstream']['model_type']}, digest {digest}...), is not to be "
-            f"had: {error}. If it lies elsewhere, say where: --upstream FOLDER, or "
-            "upstream_source=FOLDER"
-        ) from None

@@ -22,18 +22,22 @@ class Cell(NamedTuple):
     scores: dict[str, float] | None
 
 
-def tile(windows: Iterable[Prediction], hop: float, seconds: float) -> Iterator[Cell]:
+def tile(
+    windows: Iterable[Prediction], hop: float, end: float, start: float = 0.0
+) -> Iterator[Cell]:
     """Turn the windows of one file into cells that tile it, without overlap.
 
     A cell of ``hop`` seconds, in whole samples at 16 kHz as those of the windows, has
-    the mean probabilities of the windows that cover it; the last ends with the file.
+    the mean probabilities of the windows that cover it; the last ends at ``end``.
 
     Arguments
     ---------
     windows : iterable of Prediction
         Of one file, by their beginning, one every ``hop``; some may be left out.
-    hop, seconds : float
-        Of the windows; of the file.
+    hop : float
+        Seconds from one window to the next.
+    end, start : float
+        Of the file, or of the part of it that was predicted, in seconds.
 
     Example
     -------
@@ -46,23 +50,24 @@ def tile(windows: Iterable[Prediction], hop: float, seconds: float) -> Iterator[
     following = next(coming, None)
     near: deque[Prediction] = deque()
     step = round(hop * SAMPLE_RATE)
-    for index in range(max(1, math.ceil((seconds - _TINY) * SAMPLE_RATE / step))):
-        start = index * step / SAMPLE_RATE
-        end = min((index + 1) * step / SAMPLE_RATE, seconds)
-        if seconds - end < _TINY:
-            end = seconds
-        while following is not None and following.start <= start + _TINY:
+    count = math.ceil((end - start - _TINY) * SAMPLE_RATE / step)
+    for index in range(max(1, count)):
+        first = start + index * step / SAMPLE_RATE
+        last = min(start + (index + 1) * step / SAMPLE_RATE, end)
+        if end - last < _TINY:
+            last = end
+        while following is not None and following.start <= first + _TINY:
             near.append(following)
             following = next(coming, None)
-        near = deque(window for window in near if window.end >= end - _TINY)
+        near = deque(window for window in near if window.end >= last - _TINY)
         if not near:
-            yield Cell(start, end, None, None)
+            yield Cell(first, last, None, None)
             continue
         labels = list(near[0].scores)
         rows = np.array([list(window.scores.values()) for window in near])
         mean = rows.mean(axis=0)  # (K,)
         scores = dict(zip(labels, mean.tolist(), strict=True))
-        yield Cell(start, end, labels[int(mean.argmax())], scores)
+        yield Cell(first, last, labels[int(mean.argmax())], scores)
 
 
 def merge_cells(cells: Iterable[Cell]) -> Iterator[Cell]:

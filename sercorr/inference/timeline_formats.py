@@ -3,9 +3,7 @@
 Praat's and ELAN's are written by praatio and pympi, the extra ``timelines``.
 """
 
-import csv
 import importlib
-import io
 import json
 import mimetypes
 import os
@@ -16,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from sercorr.errors import InputError
-from sercorr.inference.rows import seconds
+from sercorr.inference.rows import CsvRows
 from sercorr.inference.timeline import Cell, merge_cells
 
 SUFFIXES = {
@@ -112,19 +110,9 @@ def timeline_text(
 
 
 def _csv(timeline: Timeline) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["file", "start", "end", "emotion", *timeline.labels])
-    for cell in timeline.cells:
-        scores = cell.scores or {}
-        writer.writerow(
-            [
-                *(timeline.file, seconds(cell.start), seconds(cell.end)),
-                cell.label or "",
-                *(f"{scores[key]:.6f}" if scores else "" for key in timeline.labels),
-            ]
-        )
-    return text.getvalue()
+    rows = CsvRows(timeline.labels)
+    cells = (rows.row(cell, timeline.file) for cell in timeline.cells)
+    return rows.header() + "".join(cells)
 
 
 def _json(timeline: Timeline) -> str:
