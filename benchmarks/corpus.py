@@ -15,7 +15,7 @@ import torch
 from sercorr import SAMPLE_RATE
 from sercorr.data.utterances import Corpus, Utterance
 from sercorr.features import LiveFeatures, StoredFeatures
-from sercorr.features.plan import hash_files
+from sercorr.features.plan import hash_clips
 from sercorr.features.store import FeatureStore
 from sercorr.lengths import conv_frames
 from sercorr.lobes import Upstream
@@ -123,7 +123,7 @@ def fill_cache(corpus: NoiseCorpus) -> None:
         return
     upstream = Upstream(corpus.model)
     store = FeatureStore(cache, upstream.info)
-    digests = hash_files(corpus.wavs, progress=False)
+    digests = hash_clips(corpus.wavs, progress=False)
     store.open_for_writing()
     longest = max(corpus.samples.values())
     (drawn,) = random_clips([longest], upstream.num_layers, upstream.output_size)
@@ -168,7 +168,7 @@ class Trainer:
         hparams = members["head0"]
         manifests = plan_data(hparams)
         manifests.write()
-        splits = read_fold(hparams)
+        splits = read_fold(hparams, manifests)
         self.features = features or open_run_features(
             hparams, run_opts, manifests.clips
         )

@@ -27,7 +27,7 @@ from sercorr.data.audio import read_audio
 from sercorr.features import StoredFeatures, extract
 from sercorr.lobes import load_upstream
 from sercorr.lobes.upstream import FrozenUpstream
-from sercorr.lobes.upstream.ssl_model import normalise
+from sercorr.lobes.upstream.waveforms import normalise
 
 ROUNDS = 3
 PLAIN, WHOLE, ALONE, HALF = (

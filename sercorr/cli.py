@@ -26,6 +26,7 @@ def make_parser() -> argparse.ArgumentParser:
     _add_timeline(commands)
     _add_app(commands)
     _add_export(commands)
+    _add_corpus(commands)
     results = commands.add_parser(
         "results",
         help="print the results of a run, a grid or a fold, and write them again",
@@ -173,6 +174,61 @@ def _add_export(commands: argparse._SubParsersAction) -> None:
     export.set_defaults(run=_export)
 
 
+def _add_corpus(commands: argparse._SubParsersAction) -> None:
+    corpus = commands.add_parser(
+        "corpus",
+        help="look at a corpus: clips, speakers, classes, faults, copies; write its "
+        "table",
+        description="Look at a corpus before anything is trained on it. No sample is "
+        "decoded, nothing is changed. The exit status is 1 if clips cannot be used.",
+    )
+    corpus.add_argument(
+        "source",
+        nargs="?",
+        metavar="FILE_OR_FOLDER",
+        help="a table (CSV, JSON Lines) with the columns file, emotion, speaker; the "
+        "folder of an audformat database, of a corpus that is known by its file "
+        "names, or of manifests that a recipe has written",
+    )
+    corpus.add_argument(
+        "--known",
+        metavar="NAME",
+        help="which corpus the folder is [found out]; list: show which there are",
+    )
+    corpus.add_argument(
+        "--data-folder",
+        metavar="DIR",
+        help="what the files of a table are relative to [the table's folder]; where "
+        "the recordings of manifests are",
+    )
+    corpus.add_argument(
+        "--map",
+        dest="mapping",
+        metavar="A=B,...",
+        help="labels of the table -> classes, such as happy=hap,excited=hap",
+    )
+    corpus.add_argument(
+        "--drop", metavar="A,...", help="labels of the table that are left out"
+    )
+    corpus.add_argument("--labels", metavar="A,...", help="the classes [all]")
+    corpus.add_argument(
+        "--outfile", metavar="FILE.csv", help="write the clips as a table there"
+    )
+    corpus.add_argument(
+        "--plot", metavar="FILE", help="draw a picture there: .png or .svg"
+    )
+    corpus.add_argument("--json", metavar="FILE", help="write all figures there")
+    corpus.add_argument(
+        "--no-hash",
+        action="store_true",
+        help="do not look for files of equal bytes, which reads those of equal size",
+    )
+    corpus.add_argument(
+        "--quiet", action="store_true", help="print only what cannot be used"
+    )
+    corpus.set_defaults(run=_corpus)
+
+
 def _add_cache(commands: argparse._SubParsersAction) -> None:
     cache = commands.add_parser("cache", help="look after stored features")
     actions = cache.add_subparsers(required=True, metavar="COMMAND")
@@ -292,6 +348,12 @@ def _export(given: argparse.Namespace) -> int:
     from sercorr.inference.export import export_command
 
     return export_command(given)
+
+
+def _corpus(given: argparse.Namespace) -> int:
+    from sercorr.reporting.corpus_command import corpus_command
+
+    return corpus_command(given)
 
 
 def _results(given: argparse.Namespace) -> None:

@@ -121,7 +121,10 @@ def remount(folder: Path, options: str) -> None:
 
 def read_batches(features, wavs, workers=0) -> dict[str, torch.Tensor]:
     """Read all clips into memory of their own: what is mapped follows its file."""
-    items = {key: {"wav": str(path), "target": 1} for key, path in wavs.items()}
+    items = {
+        key: {"wav": str(path), "start": 0.0, "end": None, "target": 1}
+        for key, path in wavs.items()
+    }
     dataset = DynamicItemDataset(items)
     features.add_to(dataset)
     dataset.set_output_keys(["id", features.item, "target"])

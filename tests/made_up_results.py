@@ -5,6 +5,7 @@ the difference before keeping it.
 """
 
 import json
+import re
 import sys
 import tempfile
 from pathlib import Path
@@ -125,6 +126,12 @@ def make_run(
 def snapshot(folder: Path) -> dict[Path, bytes]:
     """All files below a folder, with their bytes."""
     return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def rows_of(text: str) -> dict[str, list[str]]:
+    """Cells of each row that a page or a terminal's table has, by its first cell."""
+    lines = [line.strip("| ") for line in text.splitlines()]
+    return {cells[0]: cells for line in lines if (cells := re.split(r" \| |  +", line))}
 
 
 if __name__ == "__main__":

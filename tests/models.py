@@ -36,7 +36,7 @@ SHAPES = {
         "intermediate_size": 4096,
     },
 }
-_DRAWS = {  # every source of randomness in training is on
+DRAWS = {  # every source of randomness in training is on
     "hidden_dropout": 0.2,
     "attention_dropout": 0.2,
     "feat_proj_dropout": 0.2,
@@ -58,15 +58,22 @@ def build_model(
     """Save a random model to ``folder``; ``changes`` go into its configuration."""
     layered = norm == "layer"
     norms = {"do_stable_layer_norm": layered, "conv_bias": layered}
-    settings = {"feat_extract_norm": norm, **norms, **_DRAWS, **SHAPES[shape]}
+    settings = {"feat_extract_norm": norm, **norms, **DRAWS, **SHAPES[shape]}
+    save_random(folder, family, settings | changes, seed, wide=shape == "tiny")
+    Wav2Vec2FeatureExtractor(do_normalize=do_normalize).save_pretrained(folder)
+    return folder
+
+
+def save_random(
+    folder: Path, family: str, settings: dict, seed: int = 0, wide: bool = True
+) -> None:
+    """Save a random network of a configuration, without its preprocessing."""
     torch.manual_seed(seed)
-    model = AutoModel.from_config(AutoConfig.for_model(family, **settings | changes))
-    if shape == "tiny":
+    model = AutoModel.from_config(AutoConfig.for_model(family, **settings))
+    if wide:
         _widen(model)
     logging.disable_progress_bar()
     model.save_pretrained(folder)
-    Wav2Vec2FeatureExtractor(do_normalize=do_normalize).save_pretrained(folder)
-    return folder
 
 
 @torch.no_grad()

@@ -6,6 +6,7 @@ import logging
 import os
 import subprocess
 import sys
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ import evaluate as evaluate_program
 import torch
 import train as train_program
 
+from sercorr.training import EmotionBrain
+from sercorr.training.grid import run_grid
 from sercorr.training.program import parse_arguments
 from sercorr.training.settings import Settings
 
@@ -126,3 +129,52 @@ def outcome(output: Path, fold: int = 1) -> dict[str, Any]:
     names = ("metrics.json", "predictions.csv", "head.safetensors")
     files = {name: (folder / name).read_bytes() for name in names}
     return {**files, "history": history(folder)}
+
+
+def settings_file(folder: Path, text: str) -> Path:
+    """Write settings that differ from the recipe's in a few keys."""
+    file = folder / "mine.yaml"
+    file.write_text(f"based_on: {SETTINGS_FILE}\n{textwrap.dedent(text)}")
+    return file
+
+
+def cut_after(patch: Any, updates: int) -> type[BaseException]:
+    """Stop after some updates, as a kill would."""
+
+    class Cut(BaseException):
+        pass
+
+    original, calls = EmotionBrain.fit_batch, []
+
+    def counted(brain, batch):
+        if len(calls) == updates:
+            raise Cut
+        calls.append(1)
+        return original(brain, batch)
+
+    patch.setattr(EmotionBrain, "fit_batch", counted)
+    return Cut
+
+
+def grid_of(folder: Path, text: str, line: list[str]) -> Path:
+    """Train the heads of a grid file on fold 1; return their folder."""
+    file = folder / "grid.yaml"
+    file.write_text(text)
+    with quick_training():
+        assert run_grid([*line, "--folds", "1", "--grid", str(file)]) == 0
+    return folder / "grid"
+
+
+def heads_equal(first: Path, second: Path) -> bool:
+    """Whether two runs have the same head and results of fold 1, to the byte."""
+    return all(
+        (first / "fold_1" / name).read_bytes()
+        == (second / "fold_1" / name).read_bytes()
+        for name in ("head.safetensors", "predictions.csv", "metrics.json")
+    )
+
+
+def probabilities(output: Path) -> torch.Tensor:
+    """Read the probabilities (clips, 4) of fold 1's test clips."""
+    lines = (output / "fold_1/predictions.csv").read_text().splitlines()[1:]
+    return torch.tensor([[float(x) for x in line.split(",")[3:7]] for line in lines])

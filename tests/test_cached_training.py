@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 from releases import make_release
-from runs import evaluate, history, train
+from runs import evaluate, history, probabilities, train
 
 from sercorr.errors import InputError
 
@@ -20,11 +20,6 @@ def release(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def given(tiny_models) -> dict:
     return {"upstream_source": tiny_models["wavlm", "layer"], "lr": 0.01}
-
-
-def probabilities(folder: Path) -> torch.Tensor:
-    lines = (folder / "fold_1/predictions.csv").read_text().splitlines()[1:]
-    return torch.tensor([[float(x) for x in line.split(",")[3:7]] for line in lines])
 
 
 @pytest.fixture(scope="module")

@@ -42,7 +42,7 @@ def save_scores(checkpointer, parts, scores: dict[int, float]) -> None:
         fill(parts, float(epoch))
         checkpointer.save_and_keep_only(
             meta={"epoch": epoch, "valid_wa": score},
-            importance_keys=[best_first],
+            importance_keys=[best_first("wa")],
             ckpt_predicate=is_scored,
         )
 
@@ -154,7 +154,7 @@ def test_the_best_is_the_earliest_of_equals(tmp_path, scores, best):
     checkpointer, parts = make(tmp_path)
     save_scores(checkpointer, parts, scores)
     checkpointer.recover_if_possible(
-        importance_key=best_first, ckpt_predicate=is_scored
+        importance_key=best_first("wa"), ckpt_predicate=is_scored
     )
     assert values(parts) == [float(best)] * 2
 
@@ -165,7 +165,7 @@ def test_checkpoints_within_an_epoch_are_not_scored(tmp_path):
     fill(parts, 5.0)
     checkpointer.save_checkpoint({"intra": True}, end_of_epoch=False)
     found = checkpointer.find_checkpoint(
-        importance_key=best_first, ckpt_predicate=is_scored
+        importance_key=best_first("wa"), ckpt_predicate=is_scored
     )
     assert found.meta["epoch"] == 1
     assert recovered(tmp_path) == [5.0, 5.0]  # resuming takes the newest of all

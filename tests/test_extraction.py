@@ -13,7 +13,7 @@ from caches import Watched, entries, entry_of, fill, flip_bit, make_store, write
 from sercorr.data.audio import read_audio
 from sercorr.errors import InputError
 from sercorr.features import extract, plan
-from sercorr.features.plan import hash_files
+from sercorr.features.plan import hash_clips
 from sercorr.lobes.upstream import FrozenUpstream, load_upstream
 from sercorr.lobes.upstream.fbank import FbankUpstream
 
@@ -114,7 +114,7 @@ def test_a_replaced_clip_is_never_served_stale(tmp_path, wavs, monkeypatch):
 
 def test_a_clip_that_changes_meanwhile_is_an_error(tmp_path, wavs):
     upstream = Watched("fbank")
-    digest = hash_files(wavs, False)["clip07"]
+    digest = hash_clips(wavs, False)["clip07"]
     upstream.load = lambda _: flip_bit(wavs["clip07"], 8 * 3000) or upstream.upstream
     with pytest.raises(InputError, match=r"clip07.wav: the file changed while"):
         fill(tmp_path / "cache", wavs, upstream)

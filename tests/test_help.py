@@ -23,7 +23,10 @@ def test_help_lists_every_key_with_its_comment_and_default(tmp_path):
     for key in read_settings(SETTINGS_FILE)[1]:
         assert key in shown or key.startswith("_")
     assert "the IEMOCAP release (has Session1 ... Session5) [required]" in words
-    assert "facebook/wav2vec2-large-lv60, a local folder, fbank" in words
+    assert (
+        "facebook/wav2vec2-large-lv60, openai/whisper-large-v3, a local folder, fbank"
+        in words
+    )
     assert "--precision" in shown
     assert "Floating-point precision for training" in shown
     assert "pooling_layer (!apply:sercorr.lobes.make_pooling)" in shown

@@ -24,6 +24,7 @@ ORDER = [
     ["sercorr.functional"],
     ["sercorr.fast"],
     ["sercorr.lobes", "sercorr.data"],
+    ["sercorr.corpora"],
     ["sercorr.features"],
     ["sercorr.evaluation"],
     ["sercorr.reporting"],
@@ -125,7 +126,13 @@ def test_no_file_is_longer_than_one_sitting():
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--help"], ["results", "--help"], ["cache", "info", "--help"]]
+    "arguments",
+    [
+        ["--help"],
+        ["results", "--help"],
+        ["corpus", "--help"],
+        ["cache", "info", "--help"],
+    ],
 )
 def test_help_imports_no_heavy_library(arguments):
     program = (

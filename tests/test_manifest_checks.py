@@ -162,6 +162,10 @@ GOOD = {
 }
 
 
+def root(folder: str) -> dict[str, str]:
+    return {"{data_root}": folder}
+
+
 def write_fold(folder: Path, splits: dict) -> Path:
     for name, manifest in splits.items():
         (folder / f"{name}.json").write_text(json.dumps(manifest))
@@ -169,12 +173,12 @@ def write_fold(folder: Path, splits: dict) -> Path:
 
 
 def test_splits_are_read_in_the_files_order_with_the_corpus_folder(tmp_path):
-    splits = read_splits(write_fold(tmp_path, GOOD), "/my corpus", LABELS)
+    splits = read_splits(write_fold(tmp_path, GOOD), root("/my corpus"), LABELS)
     names = {name: list(manifest) for name, manifest in splits.items()}
     assert names == {"train": ["t1", "t2"], "valid": ["v1"], "test": ["x1"]}
     wanted = {**entry("C", "sad"), "wav": "/my corpus/a.wav"}
     assert splits["train"]["t2"] == {**wanted, "file": "{data_root}/a.wav"}
-    relative = read_splits(tmp_path, "corpus", LABELS)["test"]["x1"]["wav"]
+    relative = read_splits(tmp_path, root("corpus"), LABELS)["test"]["x1"]["wav"]
     assert relative == str(Path.cwd() / "corpus" / "a.wav")
 
 
@@ -208,7 +212,7 @@ SPEAKER = r"1 of the 1 test speakers also stand in {} \(the first is A\)"
 )
 def test_splits_that_would_spoil_a_result(tmp_path, splits, message):
     with pytest.raises(InputError, match=message) as caught:
-        read_splits(write_fold(tmp_path, splits), "d", LABELS)
+        read_splits(write_fold(tmp_path, splits), root("d"), LABELS)
     assert str(tmp_path) in str(caught.value)
 
 
@@ -216,7 +220,22 @@ def test_a_file_that_is_missing_or_no_manifest(tmp_path):
     path = write_fold(tmp_path, GOOD) / "train.json"
     path.write_text('{"t1": ')
     with pytest.raises(InputError, match=r"train\.json: not valid JSON"):
-        read_splits(tmp_path, "d", LABELS)
+        read_splits(tmp_path, root("d"), LABELS)
     path.unlink()
     with pytest.raises(InputError, match=r"train\.json: no such file"):
-        read_splits(tmp_path, "d", LABELS)
+        read_splits(tmp_path, root("d"), LABELS)
+
+
+def test_many_groups_are_summed(own, tmp_path, capsys):
+    clips = [replace(clip, group=i) for i, clip in enumerate(own.utterances)]
+    more = [
+        replace(clip, id=f"{clip.id}-{n}") for clip in clips for n in range(2)
+    ]  # 74 groups, of one emotion each
+    many = [replace(clip, group=i) for i, clip in enumerate(more)]
+    corpus = replace(own, utterances=many)
+    assert report(corpus, tmp_path / "out", capsys, n_folds=3, fold_by="speaker")[
+        :2
+    ] == [
+        "day glad + merry sad calm all",
+        "all 74 18 + 6 24 24 72",
+    ]

@@ -4,6 +4,7 @@ import hashlib
 import os
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -52,7 +53,8 @@ def test_a_plan_writes_nothing_and_knows_what_it_would_write(corpus, tmp_path):
         for fold in (1, 2, 3)
     }
     assert list(made.clips) == sorted(f"{d}-{i:02d}" for d in DAYS for i in range(12))
-    assert made.clips["day3-03"] == corpus.data_folder / "day3/day3-03.wav"
+    place = str(corpus.data_folder / "day3/day3-03.wav")
+    assert made.clips["day3-03"] == (place, 0.0, None)
     row = {"glad": 3, "merry": 1, "sad": 4, "calm": 4}
     assert list(made.counts.items()) == [(day, row) for day in DAYS]
     manifests = read_manifests(out)
@@ -61,9 +63,9 @@ def test_a_plan_writes_nothing_and_knows_what_it_would_write(corpus, tmp_path):
         assert list(manifest) == sorted(manifest)
         tested = {entry["day"] == DAYS[fold - 1] for entry in manifest.values()}
         assert tested == {part == "test"}
-        entry = read_splits(out / f"fold_{fold}", corpus.data_folder, LABELS)[part]
+        entry = read_splits(out / f"fold_{fold}", made.roots, LABELS)[part]
         assert {name: e["wav"] for name, e in entry.items()} == {
-            name: str(made.clips[name]) for name in manifest
+            name: made.clips[name].file for name in manifest
         }
     assert list(manifests[3, "test"]["day3-00"].items()) == [
         ("wav", "{data_root}/day3/day3-00.wav"),
@@ -124,7 +126,7 @@ def test_an_unchanged_folder_is_recognised_without_reading_audio(own, tmp_path, 
     out = tmp_path / "out"
     first = prepare(own, out)
     before = {name: os.stat(out / name).st_mtime_ns for name in contents(out)}
-    clip = first.clips["day2-04"]
+    clip = Path(first.clips["day2-04"].file)
     state = clip.stat()
     clip.write_bytes(b"x" * state.st_size)  # reading it would fail
     os.utime(clip, ns=(state.st_atime_ns, state.st_mtime_ns))
@@ -158,7 +160,7 @@ def test_changed_settings_prepare_again(corpus, tmp_path, change):
 
 def test_changed_data_prepare_again(own, tmp_path):
     out = tmp_path / "out"
-    clip = prepare(own, out).clips["day2-00"]
+    clip = Path(prepare(own, out).clips["day2-00"].file)
     for rate in (16000, 8000):  # of the same size
         soundfile.write(clip, np.zeros(32000), rate)
         assert prepare(own, out).texts

@@ -14,6 +14,7 @@ import onnx
 import pytest
 import soundfile
 import torch
+from encoders import build_encoder
 from models import build_model
 from onnx_models import LABELS, WAVES, WIDTH, Case, MaxPooling, make_parts, make_wave
 
@@ -46,6 +47,8 @@ CASES = [
         "float16",
         changes=(("do_normalize", False),),
     ),
+    Case(("unispeech-sat", "layer"), ("mean",), None),
+    Case(("data2vec-audio",), ("attentive_corr",), None),
 ]
 
 
@@ -61,7 +64,8 @@ def exported(tmp_path_factory):
             # WavLM's second layer uses position biases of its first.
             layers = 2 if "wavlm" in case.upstream else 1
             changes = {"num_hidden_layers": layers, **dict(case.changes)}
-            source = build_model(root / f"{case} model", *case.upstream, **changes)
+            build = build_encoder if len(case.upstream) == 1 else build_model
+            source = build(root / f"{case} model", *case.upstream, **changes)
         parts = make_parts(
             Upstream(source),
             *case.poolings,
@@ -368,8 +372,8 @@ class OwnUpstream(FrozenUpstream):
 def test_an_upstream_of_ones_own_is_refused(tmp_path):
     parts = make_parts(OwnUpstream(Upstream("fbank").info), "mean")
     assert fault(lambda: export_onnx(parts, tmp_path / "a.onnx")) == (
-        "upstream: OwnUpstream cannot be exported to ONNX; wav2vec 2.0, HuBERT, WavLM "
-        "and fbank can"
+        "upstream: OwnUpstream cannot be exported to ONNX; wav2vec2, hubert, wavlm, "
+        "data2vec-audio, unispeech, unispeech-sat, fbank can: use another format"
     )
 
 

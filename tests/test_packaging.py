@@ -22,6 +22,7 @@ import sercorr
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 EXTRAS = PROJECT["optional-dependencies"]
+DEV_EXTRAS = ("app", "onnx", "timelines", "audformat")
 PYTHONS = [
     classifier.rpartition(" ")[2]
     for classifier in PROJECT["classifiers"]
@@ -52,7 +53,7 @@ def pins(file: str) -> dict[str, str]:
         ),
         (
             "requirements-dev.txt",
-            [*EXTRAS["dev"], *EXTRAS["app"], *EXTRAS["onnx"], *EXTRAS["timelines"]],
+            [line for name in ("dev", *DEV_EXTRAS) for line in EXTRAS[name]],
         ),
     ],
 )
@@ -121,7 +122,7 @@ def imported_at_once(path: Path) -> Iterator[str]:
 
 def test_extras_are_imported_where_they_are_used():
     extras = modules_of(USERS_EXTRAS) - modules_of(PROJECT["dependencies"])
-    assert {"gradio", "onnxruntime", "praatio", "pympi"} <= extras
+    assert {"audformat", "gradio", "onnxruntime", "praatio", "pympi"} <= extras
     early = {
         f"{path.relative_to(ROOT)}: {module}"
         for path in ROOT.glob("sercorr/**/*.py")

@@ -124,17 +124,28 @@ def test_a_list_of_parts(here, capsys):
     assert [row["end"] for row in found] == ["3.0", "3.0", "1.25"]
 
 
+def test_lists_of_other_programs(here):
+    whole = "FILE;Start;end\nü.wav;0.5;1\n"
+    wanted = [Segment("ü.wav", 0.5, 1.0)]
+    for encoding in ("latin-1", "utf-16", "utf-8-sig"):
+        Path("list.csv").write_text(whole, encoding=encoding)
+        assert read_list("list.csv") == wanted
+    Path("list.jsonl").write_text('{"file": "ü.wav", "end": 1, "start": 0.5}\n')
+    assert read_list("list.jsonl") == wanted
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", "no column named file, but nothing"),
-        (b"file;start\na.wav;1\n", "no column named file, but file;start"),
+        (b"", "no rows"),
+        (b"path;start\na.wav;1\n", "no column named file, but path, start"),
         (b"file\n", "no rows"),
-        (b"file\na.wav\n\xff.wav\n", "not UTF-8"),
+        (b"file\na.wav\0\n", "not text"),
+        (b"file;start\na.wav;1,5\n", "line 2: start is '1,5', with a comma; write"),
         (b"file,start\na.wav,1\nb.wav,soon\n", "line 3: start is 'soon'; give seconds"),
         (b"file,start\na.wav,inf\n", "line 2: start is 'inf'; give seconds"),
         (b"file,start,end\na.wav,2,1\n", "line 2: start is 2 and end 1; it must be"),
-        (b"file,start\na.wav,-1\n", "line 2: start is -1 and end None"),
+        (b"file,start\na.wav,-1\n", "line 2: start is -1 and end empty"),
         (b"file,x\n,1\n", "line 2: file is empty"),
         (b"file,start\na, b.wav,1\n", "line 2: too many fields"),
         (b'file\n"a.wav\n', "not valid CSV"),

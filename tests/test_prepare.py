@@ -86,7 +86,9 @@ def test_raters_categories(line_end, start):
     # In the order of the raters' numbers; no self-reports, nothing from comments.
     votes = [["Neutral state"], ["Neutral state", "Sadness"], ["Anger"], ["Other"]]
     assert (first.id, first.code, first.votes) == ("Ses01F_impro01_F000", "neu", votes)
-    assert (second.code, second.votes) == ("xxx", [[]])
+    # One vote per rater, in equal parts where there are two categories.
+    assert first.vote_counts == {"neu": 1.5, "sad": 0.5, "ang": 1.0, "other": 1.0}
+    assert (second.code, second.votes, second.vote_counts) == ("xxx", [[]], None)
     assert first.place == "a.txt, line 1"
 
 
@@ -99,10 +101,11 @@ def test_entries(release, tmp_path):
         assert tested == {part == "test"}
     assert (len(everything), len(made.corpus.utterances)) == (40, 50)
     keys = ["wav", "duration", "emo", "code", "speaker", "session", "votes"]
+    keys.append("vote_counts")
     for name, entry in everything.items():
         assert list(entry) == keys
         path = Path(entry["wav"].format(data_root=release))
-        assert (path.stem, path) == (name, made.clips[name])
+        assert (path.stem, path) == (name, Path(made.clips[name].file))
         assert entry["emo"] == {"exc": "hap"}.get(entry["code"], entry["code"])
     assert everything["Ses01F_script02_2_MXX0"]["speaker"] == "Ses01M"
     for odd in ("Ses03M_impro05a_F000", "Ses04F_impro01_F000", "Ses02F_impro01_F000"):

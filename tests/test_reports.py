@@ -15,6 +15,7 @@ from made_up_results import (
     make_predictions,
     make_run,
     make_run_json,
+    rows_of,
     snapshot,
     tagged,
 )
@@ -35,12 +36,6 @@ def fast(monkeypatch):
     monkeypatch.setattr(Figure, "savefig", lambda _, path, **kw: path.write_bytes(b"P"))
 
 
-def rows_of(text):
-    """Cells of each row that a page or a terminal's table has, by its first cell."""
-    lines = [line.strip("| ") for line in text.splitlines()]
-    return {cells[0]: cells for line in lines if (cells := re.split(r" \| |  +", line))}
-
-
 def read(path):
     return json.loads(path.read_text(encoding="utf-8"))
 
@@ -57,7 +52,8 @@ def test_one_fold(tmp_path):
     metrics = read(tmp_path / "fold_2/metrics.json")
     rates = f"WA {metrics['wa']:.2f} %, UA {metrics['ua']:.2f} %"
     assert line == (
-        f"fold 2: 40 test clips, {rates} (epoch 3 of 30, validation WA 57.00 %)"
+        f"fold 2: 40 test clips, {rates} (epoch 3 of 30, best by validation WA, "
+        "57.00 %)"
     )
     (tmp_path / "fold_2/run.json").unlink()
     assert report_folder(tmp_path / "fold_2") == f"fold 2: 40 test clips, {rates}"
@@ -283,7 +279,7 @@ def test_table_1_as_printed():
     [
         ({"pooling": "max"}, "max"),
         ({"pooling": "corr", "channel_dropout": 0.1}, "corr"),
-        ({"corpus": "!name:ravdess_prepare.read_ravdess"}, "attentive_corr"),
+        ({"corpus": "!name:sercorr.corpora.known.read_known"}, "attentive_corr"),
         ({"fold_by": "speaker"}, "attentive_corr"),
         ({"pooling_layer": OTHER_POOLING}, "other.Pooling"),
         ({"pooling_layer": "!ref <mine>", "mine": OTHER_POOLING}, "other.Pooling"),

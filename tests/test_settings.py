@@ -217,7 +217,7 @@ def test_words_that_mean_nothing_are_named(words, message):
         (["--extract_precision", "fp8"], r"extract_precision is 'fp8'; .*fp32, bf16"),
         (["--preload", "yes"], r"preload is 'yes'; it must be one of auto"),
         (["--labels", "[a, a]"], r"labels is \['a', 'a'\]; .*different names"),
-        (["--labels", "neu"], r"labels is 'neu'; .*list"),
+        (["--labels", "neu"], r"labels is \['neu'\]; .*list"),
         (["--data_folder", "null"], r"data_folder is None; it must be given"),
         (["--output_folder", ""], r"output_folder is None; it must be given"),
         (["--upstream_source", "null"], r"upstream_source is None; it must be given"),

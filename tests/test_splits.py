@@ -8,8 +8,13 @@ from dataclasses import replace
 
 import pytest
 
-from sercorr.data.splits import folds_of_speakers, make_splits
-from sercorr.data.utterances import Corpus, Utterance
+from sercorr.data.splits import (
+    count_speakers,
+    folds_of_speakers,
+    make_splits,
+    missing_classes,
+)
+from sercorr.data.utterances import UNKNOWN, Corpus, Utterance
 from sercorr.errors import InputError
 
 EMOTIONS = ("neu", "hap", "ang", "sad")
@@ -85,10 +90,11 @@ def test_the_draw_stays_what_it_was():
     assert last == "1_M03 2_F00 2_M01 2_M03 4_M01 4_M07"
 
 
-@pytest.mark.parametrize(("ratio", "valid"), [(0.001, 1), (0.999, 31)])
-def test_no_part_is_empty_whatever_the_share(ratio, valid):
-    for parts in split(PLAIN, valid_ratio=ratio).values():
-        assert (len(parts["valid"]), len(parts["train"])) == (valid, 32 - valid)
+def test_no_part_is_empty_whatever_the_share():
+    for parts in split(PLAIN, valid_ratio=0.001).values():
+        assert (len(parts["valid"]), len(parts["train"])) == (1, 31)
+    with pytest.raises(InputError, match="fold 1 would train without a clip of ang, "):
+        split(PLAIN, valid_ratio=0.999)
 
 
 @pytest.mark.parametrize("fold_by", ["group", "speaker"])
@@ -183,6 +189,7 @@ TWO = {"n_folds": 2}
         (PLAIN, {"valid_ratio": 1}, r"valid_ratio is 1; it must lie between"),
         (PLAIN, {"valid_ratio": float("nan")}, r"valid_ratio is nan"),
         (PLAIN, {"valid_ratio": "0.2"}, r"valid_ratio is '0\.2'"),
+        (PLAIN, {"valid_by": "clip"}, r"valid_by is 'clip'; it must be one of rand"),
         (PLAIN, {"valid_session": 0}, r"is 0; it must be one of 1, 2, 3, 4, 5"),
         (PLAIN, {"valid_session": True}, r"is True; .* \(a session\), or none"),
         (make_corpus((1, 2)), {**TWO, "valid_session": 1}, r"fold 1 .*empty train set"),
@@ -209,3 +216,104 @@ def test_test_speakers_that_also_train_are_refused_and_counted():
     message = r"fold 1: 2 of the 2 test speakers also stand in train \(the first is 3F"
     with pytest.raises(InputError, match=message):
         split(replace(PLAIN, utterances=clips))
+    splits = split(replace(PLAIN, utterances=clips), allow_shared_speakers=True)
+    by_id = {clip.id: clip for clip in clips}
+    counted = [
+        count_speakers({part: [by_id[i] for i in ids] for part, ids in parts.items()})
+        for parts in splits.values()
+    ]
+    shared = [2, 0, 1, 1, 0]  # sessions 1 and 3, 1 and 4 have a speaker in common
+    assert counted == [{"test": 2, "shared": n, "unknown": 0} for n in shared]
+
+
+@pytest.mark.parametrize("fold_by", ["group", "speaker", "official"])
+def test_validation_by_speakers_hears_none_of_the_others(fold_by):
+    corpus = FOLDS if fold_by == "official" else PLAIN
+    n_folds = {"n_folds": 2} if fold_by == "official" else {}
+    splits = split(corpus, fold_by=fold_by, valid_by="speaker", **n_folds)
+    require_whole(corpus, splits)
+    for parts in splits.values():
+        speakers = [values(corpus, ids, "speaker") for ids in parts.values()]
+        assert len(set.union(*speakers)) == sum(map(len, speakers)) == 10
+        valid = [clip for clip in corpus.utterances if clip.id in parts["valid"]]
+        assert {clip.emotion for clip in valid} == set(EMOTIONS)
+        share = len(valid) / (len(valid) + len(parts["train"]))
+        assert 0.1 < share < 0.35
+    other = split(corpus, fold_by=fold_by, valid_by="speaker", split_seed=7, **n_folds)
+    assert any(other[k]["valid"] != splits[k]["valid"] for k in splits)
+
+
+def test_validation_on_the_group_after_the_tested_one():
+    splits = split(PLAIN, valid_by="group")
+    require_whole(PLAIN, splits)
+    held_out = [values(PLAIN, parts["valid"], "group") for parts in splits.values()]
+    assert held_out == [{2}, {3}, {4}, {5}, {1}]
+    official_folds = replace(  # as where each fold is a group, in another order
+        PLAIN,
+        utterances=[replace(clip, fold=6 - clip.group) for clip in PLAIN.utterances],
+    )
+    splits = split(official_folds, fold_by="official", valid_by="group")
+    tested = [values(PLAIN, parts["test"], "group") for parts in splits.values()]
+    held_out = [values(PLAIN, parts["valid"], "group") for parts in splits.values()]
+    assert tested == [{5}, {4}, {3}, {2}, {1}]
+    assert held_out == [{1}, {5}, {4}, {3}, {2}]
+
+
+def with_unknown(count: int) -> Corpus:
+    clips = [replace(clip, speaker=UNKNOWN) for clip in PLAIN.utterances[:count]]
+    return replace(PLAIN, utterances=[*clips, *PLAIN.utterances[count:]])
+
+
+def test_unknown_speakers_are_no_one_and_counted():
+    corpus = with_unknown(10)  # eight of session 1, two of session 2
+    splits = split(corpus)
+    by_id = {clip.id: clip for clip in corpus.utterances}
+    parts = {part: [by_id[i] for i in ids] for part, ids in splits[1].items()}
+    assert count_speakers(parts) == {"test": 0, "shared": 0, "unknown": 10}
+    with pytest.raises(InputError, match="the speaker of 10 clips is unknown, so"):
+        split(corpus, fold_by="speaker")
+    by_speaker = split(corpus, valid_by="speaker")
+    assert UNKNOWN not in values(corpus, by_speaker[3]["valid"], "speaker")
+    with pytest.raises(InputError, match="valid_by speaker: 0 known speakers are left"):
+        split(with_unknown(40), valid_by="speaker")
+
+
+def test_a_class_that_training_would_lack_is_named():
+    rare = [
+        replace(clip, emotion="sur") if clip.id.startswith("2_F") else clip
+        for clip in PLAIN.utterances
+    ]
+    corpus = replace(PLAIN, utterances=rare)
+    with pytest.raises(InputError, match="fold 2 would train without a clip of sur;"):
+        split(corpus)
+    with pytest.raises(InputError, match="fold 1 would train without a clip of sur;"):
+        split(corpus, valid_by="group")
+    common = [
+        replace(clip, emotion="sur")
+        if clip.id[2:5] == "F00" and clip.group < 5
+        else clip
+        for clip in PLAIN.utterances
+    ]
+    corpus = replace(PLAIN, utterances=common)
+    splits = split(corpus)
+    by_id = {clip.id: clip for clip in common}
+    assert missing_classes(splits, by_id, [*EMOTIONS, "sur"]) == [
+        "fold 5 tests no clip of sur; means over classes leave them out there"
+    ]
+
+
+def test_clips_without_their_official_place_are_refused():
+    clips = [replace(clip, fold=None) for clip in FOLDS.utterances[:3]]
+    corpus = replace(FOLDS, utterances=[*clips, *FOLDS.utterances[3:]])
+    with pytest.raises(InputError, match=r"3 clips have no official fold or split \("):
+        split(corpus, n_folds=2, fold_by="official")
+
+
+def test_another_corpus_is_tested_in_the_only_fold():
+    others = [replace(c, id=f"x{c.id}", speaker="x") for c in PLAIN.utterances[:12]]
+    (parts,) = split(PLAIN, n_folds=1, test_clips=others).values()
+    assert parts["test"] == [clip.id for clip in others]
+    heard = sorted([*parts["train"], *parts["valid"]])
+    assert heard == [clip.id for clip in PLAIN.utterances]
+    with pytest.raises(InputError, match="n_folds is 5, but another corpus is tested"):
+        split(PLAIN, test_clips=others)

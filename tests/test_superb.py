@@ -278,7 +278,10 @@ def test_what_transformers_cannot_hold(tiny_models, tmp_path):
             "its pooling is corr, but transformers'",
         ),
         (several, "this model has 2; choose one, such as --fold 1"),
-        (mean_head(Upstream("fbank")), "its upstream is fbank, but transformers has"),
+        (
+            mean_head(Upstream("fbank")),
+            "its upstream is fbank, but transformers' format is for wav2vec2, hubert",
+        ),
     ):
         with pytest.raises(InputError, match=message):
             export_transformers(given, out)

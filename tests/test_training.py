@@ -239,9 +239,9 @@ def test_how_much_the_upstream_sees_at_once_changes_nothing(
 def test_the_batch_size_of_a_test_changes_nothing(release, plain, batch_size):
     settings = make_settings(release, plain[0])
     hparams = {**settings.load(), "batch_size": batch_size}
-    clips = plan_data(hparams).clips
-    features = open_run_features(hparams, settings.run_opts, clips)
-    test = {"test": read_fold(hparams)["test"]}
+    manifests = plan_data(hparams)
+    features = open_run_features(hparams, settings.run_opts, manifests.clips)
+    test = {"test": read_fold(hparams, manifests)["test"]}
     loader = dataio_prepare(hparams, settings.run_opts, test, features)["test"]
     brain = EmotionBrain(
         modules=hparams["modules"],

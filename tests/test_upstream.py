@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from clips import SAMPLES, make_batch, make_clips
+from encoders import require_equal_to_alone
 from models import FAMILIES, NORMS, build_model
 from transformers import AutoModel, Wav2Vec2FeatureExtractor
 
@@ -32,19 +33,6 @@ def plain_layers(folder, clip) -> torch.Tensor:
     with torch.no_grad():
         output = model(inputs["input_values"], output_hidden_states=True)
     return torch.cat([*output.hidden_states[:-1], output.last_hidden_state])
-
-
-def require_equal_to_alone(upstream, alone, clips, size=None):
-    """Run the clips as one batch and compare each with its features ``alone``."""
-    layers, lengths = upstream(*make_batch(clips, size))
-    frames = [reference.shape[1] for reference in alone]
-    assert frames == [upstream.frames(len(clip)) for clip in clips]
-    assert layers.shape[1:3] == (upstream.num_layers, max(frames))
-    torch.testing.assert_close(lengths, torch.tensor(frames) / max(frames))
-    for got, wanted, count in zip(layers, alone, frames, strict=True):
-        errors = (got[:, :count] - wanted).abs().amax(dim=(1, 2))
-        assert (errors / wanted.abs().amax(dim=(1, 2))).max() < 1e-5  # of each layer
-        assert (got[:, count:] == 0).all()
 
 
 def require_plain_transformers(folder) -> None:

@@ -9,7 +9,7 @@ import os
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 import numpy as np
 import soundfile
@@ -52,6 +52,56 @@ class AudioInfo:
     def samples(self) -> int:
         """Length of what `read_samples` returns, in samples at 16 kHz."""
         return -(-self.frames * SAMPLE_RATE // self.sample_rate)  # rounded up
+
+
+class Part(NamedTuple):
+    """What a clip is read from: a file, or the part of it between two seconds."""
+
+    file: str | os.PathLike
+    start: float = 0.0
+    end: float | None = None  # None: the file's end
+
+    def __str__(self) -> str:
+        """Name the part in messages: ``a.wav``, ``a.wav from 1.5 s to 3.0 s``."""
+        whole = self.start == 0 and self.end is None
+        return os.fspath(self.file) + ("" if whole else f" {self._span}")
+
+    @property
+    def _span(self) -> str:
+        end = "its end" if self.end is None else f"{self.end} s"
+        return f"from {self.start} s to {end}"
+
+    def of(self, info: AudioInfo) -> AudioInfo:
+        """Say how long the part is, from the file's header.
+
+        Raises
+        ------
+        InputError
+            The file has no such part.
+
+        Example
+        -------
+        >>> Part("a.wav", 0.5, 2.0).of(AudioInfo(40000, 16000, 1))
+        AudioInfo(frames=24000, sample_rate=16000, channels=1)
+        """
+        places = self.places(info)
+        return AudioInfo(len(places), info.sample_rate, info.channels)
+
+    def places(self, info: AudioInfo) -> range:
+        """Give the file's own samples that the part has; errors as for `of`."""
+        stop = info.seconds if self.end is None else self.end
+        slack = max(0.001, 0.5 / info.sample_rate)  # durations are often rounded
+        if not 0 <= self.start < stop <= info.seconds + slack:  # also where one is NaN
+            raise InputError(
+                f"{os.fspath(self.file)}: there is no part {self._span}: the file "
+                f"lasts {info.seconds:.3f} s; mend start and end, in seconds, "
+                "0 <= start < end"
+            )
+        first, last = (
+            min(round(time * info.sample_rate), info.frames)
+            for time in (self.start, stop)
+        )
+        return range(first, last)
 
 
 def read_header(path: str | os.PathLike) -> AudioInfo:
@@ -110,7 +160,7 @@ def read_header(path: str | os.PathLike) -> AudioInfo:
     return AudioInfo(info.frames, rate, info.channels)
 
 
-def require_one_frame(path: str | os.PathLike, info: AudioInfo) -> None:
+def require_one_frame(path: str | os.PathLike | Part, info: AudioInfo) -> None:
     """Refuse a clip that is too short for one frame of 25 ms; ``path`` is for messages.
 
     Example
@@ -201,28 +251,16 @@ def read_blocks(
     >>> [len(block) for block in read_blocks(path, seconds=0.4)]
     [6400, 6400, 3200]
     """
-    info = read_header(path)
-    stop = info.seconds if end is None else end
-    whole = start == 0 and end is None
-    part = f"from {start} s to " + ("its end" if end is None else f"{end} s")
-    slack = max(0.001, 0.5 / info.sample_rate)  # durations are often written rounded
-    if not 0 <= start < stop <= info.seconds + slack:  # also where one is NaN
-        raise InputError(
-            f"{path}: there is no part {part}: the file lasts {info.seconds:.3f} s; "
-            "mend start and end, in seconds, 0 <= start < end"
-        )
-    first, last = (
-        min(round(time * info.sample_rate), info.frames) for time in (start, stop)
-    )
-    require_one_frame(
-        path if whole else f"{path} {part}",
-        AudioInfo(last - first, info.sample_rate, info.channels),
-    )
+    info, part = read_header(path), Part(path, start, end)
+    places = part.places(info)
+    require_one_frame(part, part.of(info))
     size = max(1, round(seconds * info.sample_rate))
-    return _decode(path, info, range(first, last, size))
+    return _decode(path, info, range(places.start, places.stop, size))
 
 
-def read_audio(path: str | os.PathLike) -> "torch.Tensor":
+def read_audio(
+    path: str | os.PathLike, start: float = 0.0, end: float | None = None
+) -> "torch.Tensor":
     """Read a clip as `read_samples` does, as a tensor.
 
     Example
@@ -235,7 +273,7 @@ def read_audio(path: str | os.PathLike) -> "torch.Tensor":
     """
     import torch  # noqa: PLC0415
 
-    return torch.from_numpy(read_samples(path))
+    return torch.from_numpy(read_samples(path, start, end))
 
 
 def _decode(

@@ -1,11 +1,14 @@
 """Batches and their order: a pure function of the seed and the update's number."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
 from speechbrain.dataio.dataset import DynamicItemDataset
 from torch.utils.data import DataLoader, Sampler
+
+from sercorr.data.vote_shares import target_shares
 
 
 class UpdateSampler(Sampler[list[int]]):
@@ -113,17 +116,27 @@ def make_dataset(
     labels: Sequence[str],
     features: Any,
 ) -> DynamicItemDataset:
-    """Make the dataset of a split: items have ``id``, ``target`` and their features.
+    """Make the dataset of a split: items have ``id``, targets and their features.
+
+    ``target`` is the class's number, ``soft_target`` the raters' votes as shares of
+    the K classes, see `sercorr.data.vote_shares.target_shares`.
 
     ``manifest`` is one of `sercorr.data.manifests.read_splits`, the order of ``labels``
     that of the classes, and ``features`` (`sercorr.features.open_features`) add
     ``layers`` (stored) or ``sig`` (waveforms, for an upstream at work).
     """
     order = {label: index for index, label in enumerate(labels)}
-    dataset = DynamicItemDataset(dict(manifest))
+    # the whole file is the clip, and nobody has voted, unless the manifest says else
+    absent = {"start": 0.0, "end": None, "vote_counts": None}
+    dataset = DynamicItemDataset({key: {**absent, **manifest[key]} for key in manifest})
     dataset.add_dynamic_item(order.__getitem__, takes="emo", provides="target")
+    dataset.add_dynamic_item(
+        partial(target_shares, labels=list(labels)),
+        takes=["emo", "vote_counts"],
+        provides="soft_target",
+    )
     features.add_to(dataset)
-    dataset.set_output_keys(["id", "target", features.item])
+    dataset.set_output_keys(["id", "target", "soft_target", features.item])
     return dataset
 
 

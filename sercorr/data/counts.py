@@ -14,17 +14,32 @@ Counts = dict[Any, dict[str, int]]
 """Group -> class, or code where codes are counted apart -> number of clips."""
 
 _MAX_LISTED = 5  # differences from the full release
+_MOST_GROUPS = 40  # that are printed one by one
 
 
-def require_labels(corpus: Corpus, labels: Sequence[str]) -> None:
-    """Refuse labels of which the corpus has no clip; the message lists what it has."""
-    found = Counter(clip.emotion for clip in corpus.utterances if clip.emotion)
+def require_labels(
+    corpus: Corpus, labels: Sequence[str], shared_with: Corpus | None = None
+) -> None:
+    """Refuse labels of which the corpus has no clip; the message lists what it has.
+
+    ``shared_with`` is the corpus that is trained on where this one is only tested.
+    """
+    found = corpus.emotions
     missing = [str(label) for label in labels if label not in found]
-    if missing:
-        raise InputError(
-            f"labels has {', '.join(missing)}, which no clip of {corpus.name} has; its "
-            f"classes are {list_counts(found)}"
+    if not missing:
+        return
+    advice = ""
+    if shared_with is not None:
+        both = [label for label in labels if label in found]
+        advice = (
+            f"; both corpora have {', '.join(both)}: give --labels {','.join(both)}"
+            if len(both) > 1
+            else "; rename some with --test_map"
         )
+    raise InputError(
+        f"labels has {', '.join(missing)}, which no clip of {corpus.name} has; its "
+        f"classes are {list_counts(found)}{advice}"
+    )
 
 
 def count_clips(
@@ -51,7 +66,10 @@ def count_clips(
 
 
 def print_counts(corpus: Corpus, counts: Counts, labels: Sequence[str]) -> None:
-    """Print the clips of each group by class, and their sums."""
+    """Print the clips of each group by class, and their sums.
+
+    Of many groups (speakers, for instance) the sums alone.
+    """
     columns = [corpus.codes.get(label, (label,)) for label in labels]
     table = Table(corpus.group_name, box=None, header_style="bold", pad_edge=False)
     for title in (*map(" + ".join, columns), "all"):
@@ -59,23 +77,30 @@ def print_counts(corpus: Corpus, counts: Counts, labels: Sequence[str]) -> None:
     total: Counter = Counter()
     for row in counts.values():
         total.update(row)
-    for name, row in (*counts.items(), ("all", total)):
+    few = list(counts.items()) if len(counts) <= _MOST_GROUPS else []
+    for name, row in (*few, (f"all {len(counts)}" if not few else "all", total)):
         cells = [" + ".join(str(row[code]) for code in codes) for codes in columns]
         table.add_row(str(name), *cells, str(sum(row.values())))
-    Console(highlight=False).print(table)
+    # as wide as it is: no class's name may be cut where there is no terminal
+    Console(highlight=False, width=1000).print(table)
 
 
 def compare_with_full_release(corpus: Corpus, counts: Counts) -> list[str]:
     """Say how counts differ from the published ones, in no or a few lines to print."""
     different, here, there = [], 0, 0
+    columns = next(iter(counts.values()))
+    sums = {name: sum(row[name] for row in counts.values()) for name in columns}
     for group, full in corpus.published.items():
-        for column in next(iter(counts.values())):
-            found, wanted = counts.get(group, {}).get(column, 0), full.get(column, 0)
+        row, place = counts.get(group, {}), f"{corpus.group_name} {group}"
+        if group == "all":
+            row, place = sums, "all"
+        for column in columns:
+            found, wanted = row.get(column, 0), full.get(column, 0)
             here, there = here + found, there + wanted
             if found != wanted:
                 different.append(
-                    f"warning: {corpus.group_name} {group}, {column}: {found}, "
-                    f"expected {wanted}; results will not compare"
+                    f"warning: {place}, {column}: {found}, expected {wanted}; results "
+                    "will not compare"
                 )
     if not different:
         return []

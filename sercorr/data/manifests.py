@@ -9,14 +9,14 @@ is up to date.
 import hashlib
 import json
 import os
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 from sercorr import __version__
+from sercorr.data.audio import Part
 from sercorr.data.counts import (
     Counts,
     compare_with_full_release,
@@ -25,7 +25,14 @@ from sercorr.data.counts import (
     print_counts,
     require_labels,
 )
-from sercorr.data.splits import PARTS, make_splits, require_unheard_speakers
+from sercorr.data.cross_corpus import as_other_corpus, require_other_files
+from sercorr.data.splits import (
+    PARTS,
+    count_speakers,
+    make_splits,
+    missing_classes,
+    require_unheard_speakers,
+)
 from sercorr.data.utterances import Corpus, Utterance, read_durations
 from sercorr.errors import InputError
 from sercorr.files import (
@@ -47,9 +54,10 @@ _KEYS = {"wav", "duration", "emo", "speaker"}  # what every entry must have
 class ManifestPlan:
     """The manifests of all folds, made by `plan_manifests`.
 
-    ``used`` are all clips in them, sorted by id; ``record`` is what ``prepare.json``
-    holds: settings, data and the files' digests; ``texts`` maps names of files to what
-    is to be written, and is empty where the folder is up to date.
+    ``used`` are all clips in them, sorted by id, ``tested`` those of another corpus,
+    ``test_corpus``, if there is one; ``record`` is what ``prepare.json`` holds:
+    settings, data, the folds' speakers and the files' digests; ``texts`` maps names of
+    files to what is to be written, and is empty where the folder is up to date.
     """
 
     corpus: Corpus
@@ -58,6 +66,8 @@ class ManifestPlan:
     used: list[Utterance]
     record: dict[str, Any]
     texts: dict[str, str]
+    test_corpus: Corpus | None = None
+    tested: Sequence[Utterance] = ()
 
     @property
     def digests(self) -> dict[int, dict[str, str]]:
@@ -69,10 +79,20 @@ class ManifestPlan:
         }
 
     @property
-    def clips(self) -> dict[str, Path]:
-        """Id -> audio file of all clips, sorted by id."""
-        root = Path(self.corpus.data_folder).absolute()
-        return {clip.id: root / clip.wav for clip in self.used}
+    def clips(self) -> dict[str, Part]:
+        """Id -> what it is read from, of all clips, sorted by id."""
+        parts = {clip.id: self.corpus.part(clip) for clip in self.used}
+        if self.test_corpus is not None:
+            parts |= {clip.id: self.test_corpus.part(clip) for clip in self.tested}
+        return dict(sorted(parts.items()))
+
+    @property
+    def roots(self) -> dict[str, str]:
+        """What stands at the beginning of files in manifests -> the folder it means."""
+        roots = {"{data_root}": os.path.abspath(self.corpus.data_folder)}
+        if self.test_corpus is not None:
+            roots["{test_root}"] = os.path.abspath(self.test_corpus.data_folder)
+        return roots
 
     @cached_property
     def counts(self) -> Counts:
@@ -102,17 +122,26 @@ class ManifestPlan:
             print_counts(self.corpus, self.counts, self.labels)
         else:
             print(f"{self.folder}: up to date ({len(self.used)} clips)")
-        emotions = [clip.emotion for clip in self.corpus.utterances if clip.emotion]
-        others = Counter(name for name in emotions if name not in self.labels)
-        if others:
-            print(f"note: clips of other labels left out: {list_counts(others)}")
+        left_out = {
+            name: count
+            for name, count in self.corpus.emotions.items()
+            if name not in self.labels
+        }
+        if left_out:
+            print(f"note: clips of other labels left out: {list_counts(left_out)}")
+        if self.test_corpus is not None and self.texts:
+            print(f"tested on {self.test_corpus.name}:")
+            counts = count_clips(self.test_corpus, self.tested, self.labels)
+            print_counts(self.test_corpus, counts, self.labels)
         if self.record["skipped"]:
             print(
                 f"note: {len(self.record['skipped'])} unusable clips left out, listed "
                 f"in {self.folder / SKIPPED}"
             )
-        if self.record["resampled"]:
-            print(f"note: {self.record['resampled']}")
+        both = (self.corpus, *filter(None, [self.test_corpus]))
+        said = [note for corpus in both for note in corpus.notes]
+        for note in (*said, *self.record["notes"]):
+            print(f"note: {note}")
         for line in compare_with_full_release(self.corpus, self.counts):
             print(line)
 
@@ -124,10 +153,13 @@ def plan_manifests(
     labels: Sequence[str],
     n_folds: int,
     fold_by: str = "group",
+    valid_by: str = "random",
     valid_ratio: float = 0.2,
     valid_session: int | str | None = None,
     split_seed: int = 1234,
+    allow_shared_speakers: bool = False,
     skip_bad_audio: bool = False,
+    test_corpus: Corpus | None = None,
 ) -> ManifestPlan:
     """Plan the manifests of all folds; nothing is written.
 
@@ -135,7 +167,8 @@ def plan_manifests(
     manifest's bytes depend on what the corpus and the settings say, not on where the
     corpus lies or how the system lists it. It maps an id to ``wav`` (beginning with
     ``{data_root}``), ``duration`` (seconds), ``emo``, ``speaker``, the group under the
-    corpus's name for it and, where the corpus has them, ``code`` and ``votes``.
+    corpus's name for it and, where the corpus has them, ``code``, ``votes``,
+    ``vote_counts`` and, of parts of files, ``start`` and ``end`` (seconds).
 
     Arguments
     ---------
@@ -145,11 +178,15 @@ def plan_manifests(
         Where ``fold_K/{train,valid,test}.json`` are, or shall be written.
     labels : sequence of str
         The classes. Clips of other classes are left out.
-    n_folds, fold_by, valid_ratio, valid_session, split_seed
+    n_folds, fold_by, valid_by, valid_ratio, valid_session, split_seed, \
+    allow_shared_speakers
         See `sercorr.data.splits.make_splits`.
     skip_bad_audio : bool
         Leave out clips that are missing, unreadable, truncated or too short, and list
         them in ``skipped_audio.txt``, rather than refuse.
+    test_corpus : Corpus, optional
+        Test on all its clips of the labels instead, in one fold. Its name stands before
+        its ids and speakers, and ``{test_root}`` before its files.
 
     Returns
     -------
@@ -163,28 +200,52 @@ def plan_manifests(
         (up to twenty clips are listed); a fold has an empty part.
     """
     require_labels(corpus, labels)
+    used = [clip for clip in corpus.utterances if clip.emotion in labels]
+    tested: list[Utterance] = []
+    if test_corpus is not None:
+        require_labels(test_corpus, labels, shared_with=corpus)
+        test_corpus = as_other_corpus(test_corpus)
+        tested = [clip for clip in test_corpus.utterances if clip.emotion in labels]
+        require_other_files(corpus, used, test_corpus, tested)
     split = partial(
         make_splits,
         corpus,
         n_folds=n_folds,
         fold_by=fold_by,
+        valid_by=valid_by,
         valid_ratio=valid_ratio,
         valid_session=valid_session,
         split_seed=split_seed,
+        allow_shared_speakers=allow_shared_speakers,
     )
-    used = [clip for clip in corpus.utterances if clip.emotion in labels]
-    split(used)  # refuses wrong settings before all headers are read
+    one = test_corpus is None
+    split(
+        used, test_clips=None if one else tested
+    )  # refuses wrong settings before all headers are read
     folder = Path(manifest_folder)
     settings = {"labels": sorted(labels), "skip_bad_audio": skip_bad_audio}
-    record = {
+    record: dict[str, Any] = {
         "settings": {"version": __version__, **settings, **split.keywords},
-        "data": _data_digest(corpus, used),
+        "data": [_data_digest(corpus, used)],
     }
+    if test_corpus is not None:
+        record["data"].append(_data_digest(test_corpus, tested))
     written = _up_to_date(folder, record)
     if written is not None:
-        used = [clip for clip in used if clip.id not in set(written["skipped"])]
-        return ManifestPlan(corpus, folder, list(labels), used, written, texts={})
+        skipped = set(written["skipped"])
+        used = [clip for clip in used if clip.id not in skipped]
+        tested = [clip for clip in tested if clip.id not in skipped]
+        return ManifestPlan(
+            corpus, folder, list(labels), used, written, {}, test_corpus, tested
+        )
     used, problems, resampled = read_durations(corpus, used)
+    notes = [resampled]
+    lines = {clip.id: _line(corpus, clip) for clip in used}
+    if test_corpus is not None:
+        tested, others, resampled = read_durations(test_corpus, tested)
+        problems |= others
+        notes.append(f"{test_corpus.name}: {resampled}" if resampled else "")
+        lines |= {c.id: _line(test_corpus, c, "{test_root}") for c in tested}
     if problems and not skip_bad_audio:
         listed = "\n".join(list(problems.values())[:20])
         more = f"\nand {len(problems) - 20} more" if len(problems) > 20 else ""
@@ -192,33 +253,50 @@ def plan_manifests(
             f"{len(problems)} clips cannot be used:\n{listed}{more}\nmend them, or "
             "leave them out with --skip_bad_audio True"
         )
-    lines = {clip.id: _line(corpus, clip) for clip in used}
+    splits = split(used, test_clips=None if one else tested)
     texts = {
         _file(fold, part): "{\n" + ",\n".join(lines[name] for name in ids) + "\n}\n"
-        for fold, parts in split(used).items()
+        for fold, parts in splits.items()
         for part, ids in parts.items()
     }
     if problems:
         texts[SKIPPED] = "\n".join(problems.values()) + "\n"
+    clips = {clip.id: clip for clip in (*used, *tested)}
     record["skipped"] = list(problems)
-    record["resampled"] = resampled
+    record["notes"] = [note for note in notes if note] + missing_classes(
+        splits, clips, labels
+    )
+    record["speakers"] = {
+        str(fold): count_speakers({p: [clips[i] for i in parts[p]] for p in parts})
+        for fold, parts in splits.items()
+    }
     record["files"] = {
         name: hashlib.sha256(text.encode()).hexdigest() for name, text in texts.items()
     }
-    return ManifestPlan(corpus, folder, list(labels), used, record, texts)
+    return ManifestPlan(
+        corpus, folder, list(labels), used, record, texts, test_corpus, tested
+    )
 
 
 def read_splits(
-    folder: str | os.PathLike, data_folder: str | os.PathLike, labels: Sequence[str]
+    folder: str | os.PathLike,
+    roots: Mapping[str, str | os.PathLike],
+    labels: Sequence[str],
+    allow_shared_speakers: bool = False,
 ) -> dict[str, dict[str, dict[str, Any]]]:
     """Read and check the three manifests of a fold.
 
     Arguments
     ---------
-    folder, data_folder : path
-        Of the fold, and of the corpus, which is put in place of ``{data_root}``.
+    folder : path
+        Of the fold.
+    roots : mapping
+        What to put in place of the beginnings of files: ``{data_root}`` -> the
+        corpus's folder; see `ManifestPlan.roots`.
     labels : sequence of str
         The emotions that may occur.
+    allow_shared_speakers : bool
+        Accept speakers of the test set in another part.
 
     Returns
     -------
@@ -232,7 +310,6 @@ def read_splits(
         A file is missing, broken or empty, or lacks a key; an emotion is unknown; a
         speaker of the test set stands in another part.
     """
-    root = os.path.abspath(data_folder)
     splits, speakers = {}, {}
     for part in PARTS:
         path = Path(folder) / f"{part}.json"
@@ -247,10 +324,12 @@ def read_splits(
                     f"{', '.join(labels)}; prepare the data again"
                 )
             entry["file"] = entry["wav"]
-            entry["wav"] = entry["wav"].replace("{data_root}", root)
+            for name, place in roots.items():
+                entry["wav"] = entry["wav"].replace(name, os.path.abspath(place))
         splits[part] = manifest
         speakers[part] = {entry["speaker"] for entry in manifest.values()}
-    require_unheard_speakers(str(folder), speakers)
+    if not allow_shared_speakers:
+        require_unheard_speakers(str(folder), speakers)
     return splits
 
 
@@ -287,16 +366,21 @@ def _up_to_date(folder: Path, wanted: dict[str, Any]) -> dict[str, Any] | None:
         return None  # no record, or a damaged one: prepare again
 
 
-def _line(corpus: Corpus, clip: Utterance) -> str:
+def _line(corpus: Corpus, clip: Utterance, root: str = "{data_root}") -> str:
     """Return one entry on a line of its own: quick to write, easy to compare."""
+    whole = clip.start == 0 and clip.end is None
     entry = {
-        "wav": f"{{data_root}}/{clip.wav}",
+        "wav": clip.wav if os.path.isabs(clip.wav) else f"{root}/{clip.wav}",
+        "start": None if whole else clip.start,
+        "end": clip.end,
         "duration": clip.duration,
         "emo": clip.emotion,
         "code": clip.code,
         "speaker": clip.speaker,
-        corpus.group_name: clip.group,
+        # groups that are the speakers need no key of their own
+        **({corpus.group_name: clip.group} if corpus.group_name != "speaker" else {}),
         "votes": clip.votes,
+        "vote_counts": clip.vote_counts and dict(clip.vote_counts),
     }
     given = {key: value for key, value in entry.items() if value is not None}
     identity = json.dumps(clip.id, ensure_ascii=False)

@@ -4,7 +4,10 @@ A prepare file reads a corpus into these; all that follows (splits, manifests, c
 is the same for every corpus.
 """
 
-from collections.abc import Mapping, Sequence
+import functools
+import os
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
@@ -14,8 +17,11 @@ from typing import Any
 from tqdm import tqdm
 
 from sercorr import SAMPLE_RATE
-from sercorr.data.audio import AudioInfo, read_header, require_one_frame
+from sercorr.data.audio import AudioInfo, Part, read_header, require_one_frame
 from sercorr.errors import InputError
+
+UNKNOWN = "unknown"
+"""Speaker of a clip whose speaker is not known."""
 
 _READERS = 8  # threads that read headers: more than cores, as they wait for the disk
 
@@ -29,17 +35,23 @@ class Utterance:
     id : str
         Unique in the corpus.
     wav : str
-        The audio file relative to the corpus folder, with ``/`` between its parts.
+        The audio file relative to the corpus folder, with ``/`` between its parts; or
+        its absolute place.
     emotion : str or None
         The class; None where the clip belongs to none of the corpus's classes.
     speaker : str
-        Who speaks. No fold may test a speaker that it trains on.
+        Who speaks, or `UNKNOWN`. No fold may test a speaker that it trains on.
     group : int or str
         What ``fold_by: group`` leaves out: a session, for instance.
     code : str, optional
         The corpus's own label, where it is finer than the class.
     votes : sequence of sequence of str, optional
-        Each rater's categories.
+        Each rater's categories, in the corpus's own words.
+    vote_counts : mapping, optional
+        Class -> the raters' votes for it (or their share), also for classes that are
+        not used. A class that is not in it has none.
+    start, end : float
+        The part of the file that is the clip, in seconds; None for the file's end.
     duration : float, optional
         In seconds; read from the audio's header when manifests are planned.
     fold : int or str, optional
@@ -57,6 +69,9 @@ class Utterance:
     group: int | str
     code: str | None = None
     votes: Sequence[Sequence[str]] | None = None
+    vote_counts: Mapping[str, float] | None = None
+    start: float = 0.0
+    end: float | None = None
     duration: float | None = None
     fold: int | str | None = None
     split: str | None = None
@@ -76,12 +91,17 @@ class Corpus:
     utterances : sequence of Utterance
         In any order; they are kept sorted by id.
     group_name : str
-        What a group is called: in messages and as a key of the manifests.
+        What a group is called: in messages and as a key of the manifests;
+        ``speaker`` where each speaker is a group.
     codes : mapping, optional
         Class -> the codes that are counted apart in it, such as ``hap`` and ``exc``
         for IEMOCAP's ``hap``. A class that is not in it is counted as a whole.
     published : mapping, optional
-        Group -> class or code -> number of clips in the full release.
+        Group -> class or code -> number of clips in the full release; the group
+        ``all`` stands for the whole corpus, where no more is known.
+    notes : sequence of str
+        What the reader of the corpus has to say, one line each; printed with the
+        counts.
 
     Raises
     ------
@@ -102,8 +122,13 @@ class Corpus:
     group_name: str = "session"
     codes: Mapping[str, Sequence[str]] = field(default_factory=dict)
     published: Mapping[Any, Mapping[str, int]] = field(default_factory=dict)
+    notes: Sequence[str] = ()
 
     def __post_init__(self) -> None:
+        if self.group_name in ("wav", "duration", "emo", "code", "start", "end"):
+            raise ValueError(
+                f"group_name is a key of manifests (got {self.group_name})"
+            )
         ordered = tuple(sorted(self.utterances, key=lambda clip: clip.id))
         if not ordered:
             raise InputError(f"{self.data_folder}: no labelled clip of {self.name}")
@@ -120,6 +145,21 @@ class Corpus:
         """All groups, sorted: fold K tests the K-th of them."""
         return sorted({clip.group for clip in self.utterances})
 
+    def part(self, clip: Utterance) -> Part:
+        """Say what one of its clips is read from."""
+        file = os.path.join(self._root, clip.wav)
+        return Part(file, clip.start, clip.end)
+
+    @functools.cached_property
+    def _root(self) -> str:
+        return os.path.abspath(self.data_folder)
+
+    @property
+    def emotions(self) -> dict[str, int]:
+        """Its classes, sorted -> their clips."""
+        found = Counter(clip.emotion for clip in self.utterances if clip.emotion)
+        return dict(sorted(found.items()))
+
 
 def read_durations(
     corpus: Corpus, clips: Sequence[Utterance]
@@ -133,18 +173,21 @@ def read_durations(
         missing, unreadable, truncated or shorter than a frame; a remark on clips that
         are not 16 kHz mono, empty where all are.
     """
+    # many clips may be parts of one file
+    header: Callable[[Any], AudioInfo] = functools.cache(read_header)
 
     def read(clip: Utterance) -> AudioInfo | str:
-        path = Path(corpus.data_folder) / clip.wav
+        part = corpus.part(clip)
         try:
-            info = read_header(path)
-            require_one_frame(path, info)
+            info = part.of(header(part.file))
+            require_one_frame(part, info)
         except InputError as error:
             return f"{error}" + (f" (labelled in {clip.place})" if clip.place else "")
         return info
 
     usable, problems, others = [], {}, 0
-    with ThreadPoolExecutor(_READERS) as pool:
+    pool = ThreadPoolExecutor(_READERS)
+    try:
         results = pool.map(read, clips)
         bar = tqdm(results, "reading headers", len(clips), delay=1, disable=None)
         for clip, info in zip(clips, bar, strict=True):
@@ -153,5 +196,7 @@ def read_durations(
                 continue
             usable.append(replace(clip, duration=info.seconds))
             others += (info.sample_rate, info.channels) != (SAMPLE_RATE, 1)
+    finally:
+        pool.shutdown(cancel_futures=True)  # or an interruption would read all first
     remark = f"{others} clips are not {SAMPLE_RATE} Hz mono; reading converts them"
     return usable, problems, remark if others else ""

@@ -19,7 +19,7 @@ RATES: dict[str, tuple[str, Callable[..., float]]] = {
 """Key in ``metrics.json`` -> heading in tables, and a function of the true labels, the
 predicted ones and ``labels``, the classes that occur among the true ones, from 0 to 1.
 A rate that is added here appears in every table, also for folds that were finished
-before."""
+before, and can choose the tested epoch (``select_by``)."""
 
 
 def classification_metrics(
@@ -74,6 +74,18 @@ def classification_metrics(
         "labels": labels,
         "confusion": confusion.tolist(),
     }
+
+
+def rate_name(rate: str) -> str:
+    """Name one of `RATES` within a sentence.
+
+    Example
+    -------
+    >>> rate_name("macro_f1")
+    'macro F1'
+    """
+    heading = RATES[rate][0] if rate in RATES else rate
+    return heading.removesuffix(" %")
 
 
 def complete_metrics(metrics: Mapping[str, Any]) -> dict[str, Any]:

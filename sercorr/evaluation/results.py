@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from sercorr.evaluation.metrics import RATES, classification_metrics
+from sercorr.evaluation.raters import AGREEMENT, rater_agreement
 from sercorr.evaluation.runs import Run
 from sercorr.files import atomic_path, write_json, write_text
 
@@ -60,12 +61,14 @@ def write_fold(
     labels : sequence of str
         The K labels.
     clips : mapping
-        Id -> at least `CLIP_COLUMNS`, for instance the test manifest.
+        Id -> at least `CLIP_COLUMNS`, for instance the test manifest. Where raters'
+        votes are known, ``vote_counts`` maps a class to them.
 
     Returns
     -------
     dict
-        ``fold`` and what `classification_metrics` gives.
+        ``fold``, what `classification_metrics` gives, and as ``agreement`` what
+        `rater_agreement` does, if any clip has votes.
 
     Raises
     ------
@@ -107,6 +110,9 @@ def write_fold(
             )
     prediction = [labels[index] for index in probabilities.argmax(axis=1)]
     metrics = {"fold": int(fold), **classification_metrics(truth, prediction, labels)}
+    votes = [clips[id_].get("vote_counts") for id_ in ids]
+    if agreement := rater_agreement(votes, probabilities, labels):
+        metrics["agreement"] = agreement
     rows = zip(ids, truth, prediction, probabilities, strict=True)
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -121,7 +127,10 @@ def write_fold(
 
 
 def summarise(folds: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Join folds with the mean and (population) standard deviation of each rate."""
+    """Join folds with the mean and (population) standard deviation of each rate.
+
+    Agreement with the raters is joined as the rates are, over the folds that have it.
+    """
     return {
         "folds": list(folds),
         "mean": _over(folds, _mean),
@@ -156,13 +165,24 @@ def pool_confusion(folds: Sequence[Mapping[str, Any]]) -> list[list[int]]:
     return np.sum([fold["confusion"] for fold in folds], axis=0).tolist()
 
 
+def scores_of(item: Mapping[str, Any]) -> dict[str, float | None]:
+    """Give the rates of a fold or a summary and, where known, its `AGREEMENT`."""
+    known = {**item, **item.get("agreement", {})}
+    return {key: known[key] for key in (*RATES, *AGREEMENT) if key in known}
+
+
 def _over(items: Sequence[Mapping[str, Any]], join: Callable) -> dict[str, Any]:
-    return {rate: join([item[rate] for item in items]) for rate in RATES}
+    """Join each figure over the items that have it."""
+    each = [scores_of(item) for item in items]
+    return {
+        key: join([item[key] for item in each if item.get(key) is not None])
+        for key in (*RATES, *AGREEMENT)
+        if any(key in item for item in each)
+    }
 
 
-def _mean(values: list[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return float(np.mean(known)) if known else None
+def _mean(values: list[float]) -> float | None:
+    return float(np.mean(values)) if values else None
 
 
 def _std(values: list[float], less: int) -> float | None:

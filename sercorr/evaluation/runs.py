@@ -7,13 +7,13 @@
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from sercorr.errors import InputError
-from sercorr.evaluation.metrics import complete_metrics
+from sercorr.evaluation.metrics import RATES, complete_metrics
 from sercorr.files import read_json
 
 
@@ -33,6 +33,11 @@ class Run:
         return next(iter(self.records.values()), {})
 
     @property
+    def select_by(self) -> str:
+        """The rate that chose the tested epochs, see `agreed_rate`."""
+        return agreed_rate(self.records.values())
+
+    @property
     def missing(self) -> list[int]:
         """Folds that are not finished."""
         finished = {fold["fold"] for fold in self.metrics}
@@ -49,6 +54,22 @@ class Run:
 def settings_of(record: Mapping[str, Any]) -> dict[str, Any]:
     """Give the settings tree of a ``run.json``; empty if it has none."""
     return record.get("identity", {}).get("settings", {})
+
+
+def agreed_rate(records: Iterable[Mapping[str, Any]]) -> str:
+    """Give the rate by which all of some runs chose the tested epoch.
+
+    Where they disagree, or it is none of `RATES`, it is ``wa``.
+
+    Example
+    -------
+    >>> agreed_rate([{"tested": {"select_by": "ua"}}, {"tested": {"select_by": "ua"}}])
+    'ua'
+    >>> agreed_rate([{"tested": {"select_by": "ua"}}, {}])
+    'wa'
+    """
+    rates = {(record.get("tested") or {}).get("select_by", "wa") for record in records}
+    return rates.pop() if len(rates) == 1 and rates <= RATES.keys() else "wa"
 
 
 def read_fold(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -8,8 +8,7 @@ import torch
 
 from sercorr.data.audio import read_audio
 from sercorr.errors import InputError
-from sercorr.features.plan import Clip
-from sercorr.files import file_digest
+from sercorr.features.plan import Clip, clip_digest
 from sercorr.lengths import absolute_to_relative
 from sercorr.lobes.upstream.frozen import FrozenUpstream
 
@@ -34,11 +33,11 @@ class Computed:
         largest = self.layers.abs().max().item()
         if not math.isfinite(largest):
             raise InputError(
-                f"{self.clip.path}: the upstream gives features that are not finite "
+                f"{self.clip.part}: the upstream gives features that are not finite "
                 "(NaN or infinity) for this clip; check the clip and the model"
             )
         raise InputError(
-            f"{self.clip.path}: a feature of size {largest:.6g} is too large for "
+            f"{self.clip.part}: a feature of size {largest:.6g} is too large for "
             "cache_dtype float16 (65504 at most); set cache_dtype to bfloat16 or "
             "float32"
         )
@@ -46,11 +45,11 @@ class Computed:
 
 def read_group(group: list[Clip]) -> list[torch.Tensor]:
     """Read clips, (N_i,) each; an `InputError` if one changed since it was hashed."""
-    waves = [read_audio(clip.path) for clip in group]
+    waves = [read_audio(*clip.part) for clip in group]
     for clip in group:
-        if file_digest(clip.path) != clip.digest:
+        if clip_digest(clip.part) != clip.digest:
             raise InputError(
-                f"{clip.path}: the file changed while features were extracted; run "
+                f"{clip.part}: the file changed while features were extracted; run "
                 "the same command again"
             )
     return waves

@@ -17,6 +17,7 @@ from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from sercorr import SAMPLE_RATE
+from sercorr.data.audio import Part
 from sercorr.errors import InputError
 from sercorr.features.compute import (
     Computed,
@@ -43,7 +44,7 @@ _BLOCK = 4096  # file systems give space in blocks
 
 def extract(
     upstream: Any,
-    clips: Mapping[str, str | os.PathLike],
+    clips: Mapping[str, str | os.PathLike | Part],
     *,
     cache_folder: str | os.PathLike,
     cache_dtype: str = "float16",
@@ -82,6 +83,12 @@ def extract(
     require_writable(store.folder)
     groups = features.groups()
     wanted = [clip for group in groups for clip in group if clip.digest in missing]
+    for clip in wanted:  # the shortest come last, perhaps after hours
+        if not upstream.frames(clip.samples):
+            raise InputError(
+                f"{clip.part}: too short for {info.source}: {clip.samples} samples at "
+                f"{SAMPLE_RATE} Hz give no frame; leave the clip out"
+            )
     _require_space(store, upstream.frames, wanted, rank == 0)
     # all groups are dealt, so that processes agree whatever is finished already
     mine = [g for g in groups[rank::processes] if any(c.digest in missing for c in g)]

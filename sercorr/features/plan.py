@@ -8,60 +8,83 @@ torch and one number of threads: these, too, decide about last bits).
 """
 
 import functools
+import hashlib
 import os
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import NamedTuple
 
 from tqdm import tqdm
 
 from sercorr import SAMPLE_RATE
-from sercorr.data.audio import read_header, require_one_frame
+from sercorr.data.audio import Part, read_header, require_one_frame
 from sercorr.files import file_digest
 
 _MOMENT = 100_000_000  # nanoseconds; file systems' clocks tick at least every 10 ms
 
 
 class Clip(NamedTuple):
-    """An audio file of the corpus: SHA-256 of its bytes, place, length at 16 kHz."""
+    """A clip of the corpus: its digest, where it is, its length at 16 kHz."""
 
     digest: str
-    path: Path
+    part: Part
     samples: int
 
 
-def hash_files(
-    wavs: Mapping[str, str | os.PathLike], progress: bool = True
+def as_parts(clips: Mapping[str, str | os.PathLike | Part]) -> dict[str, Part]:
+    """Let every clip be a part, by id: a path stands for the whole file."""
+    return {
+        identity: clip if isinstance(clip, Part) else Part(clip)
+        for identity, clip in clips.items()
+    }
+
+
+def hash_clips(
+    clips: Mapping[str, str | os.PathLike | Part], progress: bool = True
 ) -> dict[str, str]:
-    """Hash audio files, each once per process: id -> SHA-256, in the same order."""
+    """Hash clips: id -> digest, in the same order; see `clip_digest`."""
+    parts = as_parts(clips)
+    files = list(dict.fromkeys(os.fspath(part.file) for part in parts.values()))
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        digests = pool.map(_digest, wavs.values())
         bar = tqdm(
-            digests, "hashing audio", len(wavs), unit="clip", disable=not progress
+            pool.map(_digest, files),
+            "hashing audio",
+            len(files),
+            unit="file",
+            disable=not progress,
         )
-        return dict(zip(wavs, bar, strict=True))
+        of_file = dict(zip(files, bar, strict=True))
+    return {
+        identity: _digest_of_part(part, of_file[os.fspath(part.file)])
+        for identity, part in parts.items()
+    }
+
+
+def clip_digest(part: Part) -> str:
+    """Return the SHA-256 of a file's bytes; for a part, one of that and its place.
+
+    A file that is not touched is read once per process.
+    """
+    return _digest_of_part(part, _digest(os.fspath(part.file)))
 
 
 def plan_groups(
-    digests: Mapping[str, str],
-    wavs: Mapping[str, str | os.PathLike],
-    max_seconds: float,
+    digests: Mapping[str, str], parts: Mapping[str, Part], max_seconds: float
 ) -> list[list[Clip]]:
-    """Put clips of similar length together, longest first; equal files once.
+    """Put clips of similar length together, longest first; equal ones once.
 
-    ``digests`` and ``wavs`` are of the whole corpus, by id. What comes out depends on
-    the files' contents alone, not on ids, order or places.
+    ``digests`` and ``parts`` are of the whole corpus, by id. What comes out depends on
+    the clips' contents alone, not on ids, order or places.
     """
-    first: dict[str, Path] = {}
+    first: dict[str, Part] = {}
     for identity, digest in digests.items():
-        first.setdefault(digest, Path(wavs[identity]))
+        first.setdefault(digest, parts[identity])
     clips = []
-    for digest, path in sorted(first.items()):
-        info = read_header(path)
-        require_one_frame(path, info)
-        clips.append(Clip(digest, path, info.samples))
+    for digest, part in sorted(first.items()):
+        info = part.of(read_header(part.file))
+        require_one_frame(part, info)
+        clips.append(Clip(digest, part, info.samples))
     limit = round(max_seconds * SAMPLE_RATE)
     groups = length_groups([clip.samples for clip in clips], limit)
     return [[clips[index] for index in group] for group in groups]
@@ -86,7 +109,23 @@ def length_groups(lengths: Sequence[int], limit: int) -> list[list[int]]:
     return groups
 
 
-def _digest(path: str | os.PathLike) -> str:
+def _digest_of_part(part: Part, digest: str) -> str:
+    """Name a part by its file's digest and its place in it; a whole file by the first.
+
+    Example
+    -------
+    >>> _digest_of_part(Part("a.wav"), "12")
+    '12'
+    >>> _digest_of_part(Part("a.wav", 1), "12")[:8]
+    '35b6d352'
+    """
+    if part.start == 0 and part.end is None:
+        return digest
+    end = None if part.end is None else float(part.end)
+    return hashlib.sha256(f"{digest} {float(part.start)} {end}".encode()).hexdigest()
+
+
+def _digest(path: str) -> str:
     """Hash a file, or remember its hash while the file has not been touched.
 
     The time of its last change (``ctime``) cannot be set back. Changes within one tick
@@ -99,7 +138,7 @@ def _digest(path: str | os.PathLike) -> str:
     if time.time_ns() - found.st_ctime_ns < _MOMENT:
         return file_digest(path)
     stamp = (found.st_dev, found.st_ino, found.st_size, found.st_ctime_ns)
-    return _remembered(os.fspath(path), stamp)
+    return _remembered(path, stamp)
 
 
 @functools.lru_cache(maxsize=1 << 18)

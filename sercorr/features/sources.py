@@ -13,7 +13,7 @@ from speechbrain.dataio.batch import PaddedBatch
 from speechbrain.dataio.dataset import DynamicItemDataset
 
 from sercorr import SAMPLE_RATE
-from sercorr.data.audio import read_audio
+from sercorr.data.audio import Part, read_audio
 from sercorr.errors import InputError
 from sercorr.features.extraction import extract
 from sercorr.features.plan import length_groups
@@ -24,7 +24,7 @@ from sercorr.lobes.upstream.frozen import FrozenUpstream
 
 def open_features(
     upstream: Any,
-    clips: Mapping[str, str | os.PathLike],
+    clips: Mapping[str, str | os.PathLike | Part],
     *,
     cache_folder: str | os.PathLike | None = None,
     cache_dtype: str = "float16",
@@ -43,7 +43,8 @@ def open_features(
         With ``info``, ``frames(samples)`` and ``load(device)``, which is called only
         if something is to be computed.
     clips : mapping
-        Id -> audio file, of the whole corpus: clips are grouped over all of them.
+        Id -> audio file, or part of one, of the whole corpus: clips are grouped over
+        all of them.
     cache_folder : path or None
         Holds feature stores; None: compute the layers of each batch.
     cache_dtype : str
@@ -119,8 +120,12 @@ class LiveFeatures:
         self.limit = round(max_seconds * SAMPLE_RATE)
 
     def add_to(self, dataset: DynamicItemDataset) -> None:
-        """Give the items of a dataset ``sig`` (N,), the samples of their ``wav``."""
-        dataset.add_dynamic_item(read_audio, takes="wav", provides=self.item)
+        """Give the items of a dataset ``sig`` (N,), their samples.
+
+        Items have ``wav``, the file, and ``start`` and ``end`` of the clip in it.
+        """
+        takes = ["wav", "start", "end"]
+        dataset.add_dynamic_item(read_audio, takes=takes, provides=self.item)
 
     @staticmethod
     def collate(items: list[dict[str, Any]]) -> PaddedBatch:

@@ -12,10 +12,11 @@ from speechbrain.dataio.batch import PaddedBatch
 from speechbrain.dataio.dataset import DynamicItemDataset
 from tqdm import tqdm
 
+from sercorr.data.audio import Part
 from sercorr.errors import InputError
 from sercorr.features.compute import compute_group, read_group
 from sercorr.features.entry import BadEntryError
-from sercorr.features.plan import Clip, hash_files, plan_groups
+from sercorr.features.plan import Clip, as_parts, hash_clips, plan_groups
 from sercorr.features.store import FeatureStore
 from sercorr.lobes.upstream.frozen import FrozenUpstream
 
@@ -49,7 +50,7 @@ class StoredFeatures:
     the training process alone: a loader process passes an empty tensor in its place.
 
     Arguments are those of `sercorr.features.open_features`, and the ``store``.
-    ``digests`` are the SHA-256 of the audio files by id, which name the entries.
+    ``digests`` (see `clip_digest`) name the entries, by id.
     """
 
     item = "layers"
@@ -57,7 +58,7 @@ class StoredFeatures:
     def __init__(
         self,
         upstream: Any,
-        clips: Mapping[str, str | os.PathLike],
+        clips: Mapping[str, str | os.PathLike | Part],
         store: FeatureStore,
         extract_precision: str,
         max_batch_seconds: float,
@@ -65,9 +66,10 @@ class StoredFeatures:
         progress: bool,
     ):
         self.store, self.device, self.progress = store, torch.device(device), progress
-        self.digests = hash_files(clips, progress)
+        self._parts = as_parts(clips)
+        self.digests = hash_clips(self._parts, progress)
         self.preloaded = False
-        self._upstream, self._wavs = upstream, clips
+        self._upstream = upstream
         self._precision, self._max_seconds = extract_precision, max_batch_seconds
         self._memory: dict[str, torch.Tensor] = {}
         self._verified: set[str] = set()
@@ -77,7 +79,7 @@ class StoredFeatures:
 
     def groups(self) -> list[list[Clip]]:
         """Plan which clips are computed together."""
-        return plan_groups(self.digests, self._wavs, self._max_seconds)
+        return plan_groups(self.digests, self._parts, self._max_seconds)
 
     def load_upstream(self) -> FrozenUpstream:
         """Load the upstream at the precision of the extraction."""
@@ -175,5 +177,5 @@ class StoredFeatures:
         except (InputError, OSError):
             self._memory[identity] = layers
             done = "nothing can be written there; computed in memory from"
-        logger.warning("%s: %s; %s %s", fault, reason, done, own.clip.path)
+        logger.warning("%s: %s; %s %s", fault, reason, done, own.clip.part)
         return layers

@@ -1,24 +1,15 @@
 """From what a person names on the command line to the clips that are classified."""
 
-import csv
 import glob
-import io
-import math
 import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from sercorr.corpora.folders import SUFFIXES, find_audio, is_audio
+from sercorr.corpora.rows import read_part, read_rows
 from sercorr.errors import InputError
 from sercorr.inference.prediction import Segment
-
-AUDIO = frozenset(
-    ".aif .aifc .aiff .au .caf .flac .mp3 .nist .oga .ogg .opus .rf64 .snd .sph .voc "
-    ".w64 .wav .wave".split()
-)
-"""Suffixes of the files that are taken from a folder: what libsndfile reads."""
-
-_TIMEDELTA = re.compile(r"(?:(\d+) days? )?(\d+):([0-5]\d):([0-5]\d(?:\.\d+)?)")
 
 
 def find_inputs(
@@ -67,7 +58,7 @@ def find_inputs(
 
 
 def read_list(path: str | os.PathLike) -> list[Segment]:
-    """Read a CSV file (UTF-8) of clips.
+    """Read a table of clips: CSV or JSON Lines, see `sercorr.corpora.rows.read_rows`.
 
     Arguments
     ---------
@@ -95,112 +86,43 @@ def read_list(path: str | os.PathLike) -> list[Segment]:
     >>> read_list(path)
     [Segment(file='/data/a.wav', start=1.5, end=4.0)]
     """
-    try:
-        text = Path(path).read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
-    except UnicodeDecodeError:
-        raise InputError(f"{path}: not UTF-8 text; save it as CSV in UTF-8") from None
-    rows = csv.DictReader(io.StringIO(text, newline=""), strict=True)
     clips = []
-    try:
-        if "file" not in (columns := rows.fieldnames or []):
-            raise InputError(
-                f"{path}: its first line has no column named file, but "
-                f"{', '.join(columns) or 'nothing'}; separate columns by commas"
-            )
-        for row in rows:
-            try:
-                clips.append(_segment(row, os.path.dirname(path)))
-            except ValueError as error:
-                place = f"{path}, line {rows.line_num}"
-                raise InputError(f"{place}: {error}") from None
-    except csv.Error as error:
-        raise InputError(
-            f"{path}, line {rows.line_num}: not valid CSV ({error})"
-        ) from None
-    if not clips:
-        raise InputError(f"{path}: no rows below the names of the columns")
+    rows = read_rows(path, known=("file", "start", "end"))
+    if "file" not in rows[0]:
+        raise InputError(f"{path}: no column named file, but {', '.join(rows[0])}")
+    for row in rows:
+        try:
+            if not row["file"]:
+                raise ValueError("file is empty; name an audio file")
+            start, end = read_part(row)
+        except ValueError as error:
+            raise InputError(f"{path}, line {row.line}: {error}") from None
+        file = os.path.join(os.path.dirname(path), row["file"])
+        clips.append(Segment(file, start, end))
     return clips
-
-
-def _segment(row: dict[str, str], folder: str) -> Segment:
-    """Read a line; a ValueError says what is wrong with it."""
-    if not row["file"]:
-        raise ValueError("file is empty; name an audio file")
-    if None in row:
-        raise ValueError("too many fields; put quotes around names with commas")
-    start = _seconds(row, "start")
-    end = _seconds(row, "end")
-    start = 0.0 if start is None else start
-    if start < 0 or (end is not None and end <= start):
-        raise ValueError(
-            f"start is {row.get('start')} and end {row.get('end')}; it must be "
-            "0 <= start < end"
-        )
-    return Segment(os.path.join(folder, row["file"]), start, end)
-
-
-def _seconds(row: dict[str, str], column: str) -> float | None:
-    text = (row.get(column) or "").strip()
-    if text.lower() in ("", "nan", "nat"):
-        return None
-    if parts := _TIMEDELTA.fullmatch(text):
-        days, hours, minutes, seconds = (float(part or 0) for part in parts.groups())
-        return ((days * 24 + hours) * 60 + minutes) * 60 + seconds
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value):
-        raise ValueError(f"{column} is {text!r}; give seconds, such as 1.5")
-    return value
 
 
 def _expand(path: str) -> Iterable[str]:
     """List the files that one word of the command line means."""
     if os.path.isdir(path):
-        found = list(_walk(path))
+        found = list(find_audio(path))
         what = "no audio files below this folder"
     elif os.path.lexists(path) or not glob.has_magic(path):
         return [path]
     else:
         found = []
         for match in glob.iglob(path, recursive=True):
-            found += _walk(match) if os.path.isdir(match) else [match]
+            found += find_audio(match) if os.path.isdir(match) else [match]
         # ** follows links, in circles, too: each file by its shortest name
-        longest_first = sorted(filter(_is_audio, found), key=len, reverse=True)
+        longest_first = sorted(filter(is_audio, found), key=len, reverse=True)
         found = list({os.path.realpath(file): file for file in longest_first}.values())
         what = "neither a file nor a pattern that audio files match"
     if not found:
-        known = ", ".join(sorted(suffix[1:] for suffix in AUDIO))
+        known = ", ".join(sorted(suffix[1:] for suffix in SUFFIXES))
         raise InputError(
             f"{path}: {what}; those end with {known} (name others one by one)"
         )
     return sorted(found, key=_natural)
-
-
-def _walk(folder: str) -> Iterator[str]:
-    """Find audio files at any depth; links are followed, to each folder once."""
-
-    def stop(error: OSError) -> None:
-        raise InputError(f"{error.filename}: cannot be read ({error.strerror})")
-
-    seen = {os.path.realpath(folder)}
-    for place, folders, files in os.walk(folder, onerror=stop, followlinks=True):
-        yield from (os.path.join(place, name) for name in files if _is_audio(name))
-        kept = []
-        for name in sorted(folders, key=_natural):
-            real = os.path.realpath(os.path.join(place, name))
-            if not name.startswith(".") and real not in seen:
-                seen.add(real)
-                kept.append(name)
-        folders[:] = kept
-
-
-def _is_audio(file: str) -> bool:
-    name = os.path.basename(file)
-    return not name.startswith(".") and os.path.splitext(name)[1].lower() in AUDIO
 
 
 def _natural(path: str) -> tuple:

@@ -20,6 +20,12 @@ from sercorr.lobes.upstream import FrozenUpstream
 from sercorr.lobes.upstream.fbank import SETTINGS, FbankUpstream
 from sercorr.lobes.upstream.ssl_model import SSLUpstream
 
+EXPORTABLE = (
+    "wav2vec2", "hubert", "wavlm", "data2vec-audio", "unispeech", "unispeech-sat",
+    "fbank",
+)  # fmt: skip
+"""The upstreams that a graph can hold, by ``model_type``."""
+
 
 class ClipGraph(nn.Module):
     """From the waveform of one clip to its answer.
@@ -27,8 +33,7 @@ class ClipGraph(nn.Module):
     Arguments
     ---------
     upstream : FrozenUpstream
-        wav2vec 2.0, HuBERT, WavLM or fbank, in float32, or an `InputError` is raised;
-        it is copied.
+        One of `EXPORTABLE`, in float32, or an `InputError` is raised; it is copied.
     heads : sequence of torch.nn.Module
         Whose probabilities, and attention if all have one, are averaged.
     stored : str or None
@@ -138,9 +143,12 @@ class _BandLayers(nn.Module):
 def _plain_layers(upstream: FrozenUpstream) -> nn.Module:
     if isinstance(upstream, FbankUpstream):
         return _BandLayers(upstream)
+    name = type(upstream).__name__
     if isinstance(upstream, SSLUpstream):
-        return _SSLLayers(upstream)
+        name = upstream.info.model_type
+        if name in EXPORTABLE:
+            return _SSLLayers(upstream)
     raise InputError(
-        f"upstream: {type(upstream).__name__} cannot be exported to ONNX; wav2vec 2.0, "
-        "HuBERT, WavLM and fbank can"
+        f"upstream: {name} cannot be exported to ONNX; {', '.join(EXPORTABLE)} can: "
+        "use another format"
     )

@@ -19,10 +19,10 @@ from sercorr.files import atomic_folder, write_text
 from sercorr.inference.model_card import model_card
 from sercorr.inference.parts import ModelParts
 from sercorr.inference.recognizer import EmotionRecognizer
-from sercorr.inference.transformers_import import TENSORS
+from sercorr.inference.transformers_import import CLASSIFIERS, TENSORS
 from sercorr.lobes.described import describe_head
-from sercorr.lobes.upstream.model_files import MODEL_TYPES, ModelFiles, find_model
-from sercorr.lobes.upstream.ssl_model import quiet_transformers
+from sercorr.lobes.upstream.model_files import ModelFiles, find_model
+from sercorr.lobes.upstream.weights import quiet_transformers
 
 
 def export_transformers(parts: ModelParts, out: str | os.PathLike) -> str:
@@ -79,10 +79,10 @@ def _require_mean_head(parts: ModelParts) -> torch.nn.Module:
             f"{parts.name}: its pooling is {pooling}, but transformers' classifiers "
             "know the mean alone; use --format sercorr or onnx"
         )
-    if parts.upstream.info.model_type not in MODEL_TYPES:
+    if parts.upstream.info.model_type not in CLASSIFIERS:
         raise InputError(
             f"{parts.name}: its upstream is {parts.upstream.info.source}, but "
-            f"transformers has classifiers of {', '.join(MODEL_TYPES)} alone; use "
+            f"transformers' format is for {', '.join(CLASSIFIERS)} alone; use "
             "--format sercorr or onnx"
         )
     return head
@@ -93,7 +93,7 @@ def _build(
 ) -> PreTrainedModel:
     """Build transformers' model from the upstream's weights and a head."""
     tensors = head.state_dict()
-    config = files.config()
+    config = files.config(CLASSIFIERS)
     config.use_weighted_layer_sum = True
     config.classifier_proj_size = len(tensors["projection.bias"])
     config.id2label = dict(enumerate(labels))

@@ -30,9 +30,12 @@ TENSORS = {
 }
 """Names of a transformers head's tensors -> those of `EmotionHead`."""
 
-_ARCHITECTURES = tuple(
-    f"{family}ForSequenceClassification" for family in ("Wav2Vec2", "Hubert", "WavLM")
-)
+CLASSIFIERS = {
+    "wav2vec2": "Wav2Vec2ForSequenceClassification",
+    "hubert": "HubertForSequenceClassification",
+    "wavlm": "WavLMForSequenceClassification",
+}
+"""Families whose heads are read and written -> transformers' class."""
 
 
 def read_classifier(
@@ -91,12 +94,12 @@ def _require_kind(files: ModelFiles) -> None:
     path = files.folder / "config.json"
     config = read_json(path)
     kinds = config.get("architectures") if isinstance(config, dict) else None
-    if not isinstance(kinds, list) or not set(kinds) & set(_ARCHITECTURES):
+    if not isinstance(kinds, list) or not set(kinds) & set(CLASSIFIERS.values()):
         raise InputError(
             f"{files.name}: config.json says architectures {kinds}, which is no "
-            f"emotion head that this package knows ({', '.join(_ARCHITECTURES)}, with "
-            "use_weighted_layer_sum); give one of those, or a model made by 'sercorr "
-            "export'"
+            "emotion head that this package knows "
+            f"({', '.join(CLASSIFIERS.values())}, with use_weighted_layer_sum); give "
+            "one of those, or a model made by 'sercorr export'"
         )
     if config.get("use_weighted_layer_sum") is not True:
         raise InputError(
@@ -108,7 +111,7 @@ def _require_kind(files: ModelFiles) -> None:
 
 
 def _read_labels(files: ModelFiles) -> list[str]:
-    names: dict[int, str] = files.config().id2label
+    names: dict[int, str] = files.config(CLASSIFIERS).id2label
     labels = [names[index] for index in sorted(names)]
     if sorted(names) != list(range(len(names))) or len(set(labels)) != len(labels):
         raise InputError(

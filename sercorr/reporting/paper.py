@@ -37,7 +37,11 @@ _COMMON = {
     "max_grad_norm": 1.0,
     "valid_ratio": 0.2,
     "valid_session": None,
+    "valid_by": "random",
     "precision": "fp32",
+    "class_weights": "none",
+    "targets": "labels",
+    "select_by": "wa",
 }
 _PLAIN = {"channel_dropout": 0.0, "label_smoothing": 0.0}
 _ATTENTIVE = {"n_heads": 4, "channel_dropout": 0.25, "label_smoothing": 0.25}
@@ -97,10 +101,10 @@ def paper_result(record: Mapping[str, Any]) -> PaperResult | None:
     """Find the number of Table 1 that a run can be compared with, from its record.
 
     There is none if the run is not of IEMOCAP's four classes, one session tested at a
-    time, if it names another class than the recipe's for any part, or if the table has
-    no such upstream and pooling (with correlation pooling without attention, also no
-    such channel dropout). An upstream is known by its hub name only: a local folder
-    may hold any weights.
+    time, if another corpus was tested, if it names another class than the recipe's for
+    any part, or if the table has no such upstream and pooling (with correlation pooling
+    without attention, also no such channel dropout). An upstream is known by its hub
+    name only: a local folder may hold any weights.
     """
     tree, source = settings_of(record), record.get("upstream_source")
     parts, corpus = _parts(tree), _part(tree, tree.get("corpus"))[0]
@@ -109,6 +113,7 @@ def paper_result(record: Mapping[str, Any]) -> PaperResult | None:
         or not corpus.endswith("iemocap_prepare.read_iemocap")
         or set(record.get("labels", ())) != _LABELS
         or record.get("n_folds") != 5
+        or "test_corpus" in record
         or tree.get("fold_by", "group") != "group"
         or any(parts[key][0] != tag for key, tag in _WIRING.items())
     ):

@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator
 
 from sercorr.evaluation.history import Record
+from sercorr.evaluation.metrics import rate_name
 from sercorr.files import atomic_path
 
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
@@ -91,24 +92,25 @@ def plot_layer_weights(
 
 
 def plot_history(
-    histories: Mapping[str, list[Record]], path: str | os.PathLike
+    histories: Mapping[str, list[Record]],
+    path: str | os.PathLike,
+    select_by: str = "wa",
 ) -> None:
     """Draw losses and validation rates over the updates, one line per fold.
 
-    A star marks each fold's best epoch, the one that is tested. The two losses share
+    A star marks each fold's best epoch by the rate ``select_by``, the one that is
+    tested. That rate is drawn, and beside it WA (beside WA: UA). The two losses share
     a scale, and so do the two rates. Where no fold has more than one epoch, the folds
     stand side by side.
     """
-    curves = {
-        "train_loss": "training loss",
-        "valid_loss": "validation loss",
-        "valid_wa": "validation WA",
-        "valid_ua": "validation UA",
-    }
+    curves = {"train_loss": "training loss", "valid_loss": "validation loss"}
+    for rate in (select_by, "ua" if select_by == "wa" else "wa"):
+        curves[f"valid_{rate}"] = f"validation {rate_name(rate)}"
     single = max(map(len, histories.values())) == 1
     shifts = np.linspace(-0.05, 0.05, 2 * len(histories) + 1)[1::2]
     figure = _figure(6.8)
-    figure.suptitle("Training curves (star: best epoch, by validation WA)")
+    chosen = f"by validation {rate_name(select_by)}"
+    figure.suptitle(f"Training curves (star: best epoch, {chosen})")
     grid = figure.subplots(2, 2, sharex=True, sharey="row")
     for axes, (key, title) in zip(grid.flat, curves.items(), strict=True):
         for index, (name, records) in enumerate(histories.items()):
@@ -117,7 +119,7 @@ def plot_history(
             places = [record["updates"] * shift for record in records]
             values = [record[key] for record in records]
             axes.plot(places, values, label=name, linewidth=1.3, **style)
-            best = int(np.argmax([record["valid_wa"] for record in records]))
+            best = int(np.argmax([record[f"valid_{select_by}"] for record in records]))
             star = {**style, "marker": "*", "markersize": 13, "zorder": 3}
             star |= {"markeredgecolor": "black", "markeredgewidth": 0.8}
             axes.plot(places[best], values[best], **star)

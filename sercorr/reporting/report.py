@@ -15,13 +15,14 @@ from typing import Any
 
 from sercorr.errors import InputError
 from sercorr.evaluation.history import read_history
+from sercorr.evaluation.metrics import rate_name
 from sercorr.evaluation.results import (
     FIGURES,
     pool_confusion,
     summarise,
     summarise_seeds,
 )
-from sercorr.evaluation.runs import Run, read_fold, read_heads, settings_of
+from sercorr.evaluation.runs import Run, agreed_rate, read_fold, read_heads, settings_of
 from sercorr.files import read_json, write_json, write_text
 from sercorr.reporting.paper import describe
 from sercorr.reporting.plots import (
@@ -30,7 +31,7 @@ from sercorr.reporting.plots import (
     plot_layer_weights,
     plot_scores,
 )
-from sercorr.reporting.tables import Parts, heads_parts, render, run_parts
+from sercorr.reporting.tables import Parts, heads_parts, leading_rate, render, run_parts
 
 
 def report_folder(folder: str | os.PathLike) -> str:
@@ -65,22 +66,27 @@ def report_folder(folder: str | os.PathLike) -> str:
 def plot_fold(folder: str | os.PathLike) -> None:
     """Draw ``plots/`` of a tested fold."""
     folder = Path(folder)
-    _draw(folder, [read_fold(folder)[0]], [folder])
+    metrics, record = read_fold(folder)
+    _draw(folder, [metrics], [folder], agreed_rate([record]))
 
 
 def describe_fold(folder: str | os.PathLike) -> str:
     """Say in one line how a tested fold went."""
     metrics, record = read_fold(Path(folder))
-    line = "fold {fold}: {n} test clips, WA {wa:.2f} %, UA {ua:.2f} %".format(**metrics)
+    shown = dict.fromkeys((agreed_rate([record]), "wa", "ua"))
+    rates = ", ".join(f"{rate_name(rate)} {metrics[rate]:.2f} %" for rate in shown)
+    line = f"fold {metrics['fold']}: {metrics['n']} test clips, {rates}"
     if tested := record.get("tested"):
         epochs = f"epoch {tested['epoch']} of {tested['epochs']}"
-        line += f" ({epochs}, validation WA {tested['valid_wa']:.2f} %)"
+        rate = tested.get("select_by", "wa")
+        best = f"best by validation {rate_name(rate)}"
+        line += f" ({epochs}, {best}, {tested[f'valid_{rate}']:.2f} %)"
     return line
 
 
 def _write_run(run: Run) -> str:
     folders = [run.folder / f"fold_{fold['fold']}" for fold in run.metrics]
-    plots = _draw(run.folder, run.metrics, folders)
+    plots = _draw(run.folder, run.metrics, folders, run.select_by)
     write_json(run.folder / "results.json", summarise(run.metrics))
     parts = run_parts(run)
     page: Parts = ["# Results", *parts, "## Plots"]
@@ -102,26 +108,34 @@ def _write_run(run: Run) -> str:
 
 def _write_table(folder: Path, name: str, heads: Mapping[str, Sequence[Run]]) -> str:
     """Write what several heads, or the seeds of one, give together."""
-    summaries, bars = {}, {}
+    summaries, bars, lead = {}, {}, leading_rate(heads)
     for head, runs in heads.items():
         if runs:
             pooling = "; ".join(dict.fromkeys(describe(run.record) for run in runs))
             summary = {"pooling": pooling, **summarise_seeds(runs)}
             finished, n_folds = summary["folds"], summary["n_folds"]
             note = f"\n{finished} of {n_folds} folds" if finished < n_folds else ""
-            bars[f"{head}{note}"] = [summary[figure]["wa"] for figure in FIGURES]
+            bars[f"{head}{note}"] = [summary[figure][lead] for figure in FIGURES]
             summaries[head] = summary
     parts = heads_parts(heads, summaries, folder)
-    page: Parts = [f"# {name.capitalize()}", *parts, f"![WA]({name}.png)"]
+    page: Parts = [
+        f"# {name.capitalize()}",
+        *parts,
+        f"![{rate_name(lead)}]({name}.png)",
+    ]
     write_json(folder / f"{name}.json", summaries)
     write_text(folder / f"{name}.md", render(page, markdown=True) + "\n")
-    plot_scores(bars, folder / f"{name}.png", "Weighted accuracy")
+    title = "Weighted accuracy" if lead == "wa" else rate_name(lead)
+    plot_scores(bars, folder / f"{name}.png", title)
     written = f"written: {folder}/{name}.json, {name}.md, {name}.png"
     return render([*parts, written], markdown=False)
 
 
 def _draw(
-    folder: Path, metrics: Sequence[Mapping[str, Any]], folders: Sequence[Path]
+    folder: Path,
+    metrics: Sequence[Mapping[str, Any]],
+    folders: Sequence[Path],
+    select_by: str,
 ) -> list[Path]:
     """Draw ``plots/`` of one fold or several, and give their paths.
 
@@ -151,7 +165,7 @@ def _draw(
         plot_layer_weights(weights, plots[-1])
     if histories:
         plots.append(folder / "plots/training_curves.png")
-        plot_history(histories, plots[-1])
+        plot_history(histories, plots[-1], select_by)
     return plots
 
 

@@ -2,7 +2,7 @@
 
 import io
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -11,10 +11,17 @@ from rich import box
 from rich.console import Console
 from rich.table import Table as RichTable
 
-from sercorr.evaluation.metrics import RATES, class_recalls
-from sercorr.evaluation.results import FIGURES, pool_confusion, summarise
-from sercorr.evaluation.runs import Run
-from sercorr.reporting.paper import PaperResult, describe, paper_result
+from sercorr.evaluation.metrics import RATES, class_recalls, complete_metrics
+from sercorr.evaluation.raters import AGREEMENT
+from sercorr.evaluation.results import FIGURES, pool_confusion, scores_of, summarise
+from sercorr.evaluation.runs import Run, agreed_rate
+from sercorr.reporting.paper import describe
+from sercorr.reporting.remarks import (
+    choice_remarks,
+    paper_of,
+    paper_remarks,
+    run_remarks,
+)
 
 # Blocks of rows, with a line between blocks; a row maps headings to cells.
 Table = list[list[dict[str, str]]]
@@ -27,36 +34,40 @@ _STD = "standard deviation over the folds (divided by their number)"
 
 def run_parts(run: Run) -> Parts:
     """Lay out one cross-validation, for `render`."""
+    lead = run.select_by
     labels, results = run.metrics[0]["labels"], summarise(run.metrics)
     pooled = pool_confusion(run.metrics)
     counts = [sum(row) for row in pooled]
     rows, recalls = [], []
     for fold in run.metrics:
         number = {"fold": str(fold["fold"])}
-        row = {**number, "clips": str(fold["n"]), **_rates(fold)}
+        row = {**number, "clips": str(fold["n"]), **_scores(fold, lead)}
         if tested := run.records.get(fold["fold"], {}).get("tested"):
+            rate = tested.get("select_by", "wa")
             row["epoch"] = str(tested["epoch"])
-            row["validation WA %"] = _number(tested["valid_wa"])
+            row[f"validation {_heading(rate)}"] = _number(tested[f"valid_{rate}"])
         rows.append(row)
         recalls.append({**number, **_recalls(labels, fold["confusion"])})
-    always = {
-        "wa": 100 * max(counts) / sum(counts),
-        "ua": 100 / sum(count > 0 for count in counts),
-    }
+    most = counts.index(max(counts))
+    answers = [[n * (most == k) for k in range(len(counts))] for n in counts]
+    always = complete_metrics({"labels": labels, "confusion": answers})
     summary = {
         "mean": results["mean"],
         "std": results["std"],
         f"chance (1/{len(labels)})": dict.fromkeys(("wa", "ua"), 100 / len(labels)),
-        f"always {labels[counts.index(max(counts))]}": always,
+        f"always {labels[most]}": always,
     }
-    if paper := _paper([run]):
+    if paper := paper_of([run]):
         summary |= {"paper, mean": {"wa": paper.mean}, "paper, std": {"wa": paper.std}}
     clips = f"{len(run.metrics)} of {run.n_folds} folds, {sum(counts)} clips."
     return [
         ": ".join(filter(None, [describe(run.record), clips])),
-        *_run_remarks(run),
-        *_paper_remarks([run]),
-        [rows, [{"fold": name, **_rates(rates)} for name, rates in summary.items()]],
+        *run_remarks(run),
+        *paper_remarks([run]),
+        [
+            rows,
+            [{"fold": name, **_scores(some, lead)} for name, some in summary.items()],
+        ],
         "Recall of each class, %:",
         [
             recalls,
@@ -66,8 +77,9 @@ def run_parts(run: Run) -> Parts:
             ],
         ],
         f"{_WA_UA}\nstd: {_STD}.\n"
-        "chance: a guess among the classes; always: only the most frequent class.\n"
-        "epoch: the one that was tested, the best by validation WA.",
+        "chance: a guess among the classes; always: only the most frequent class.",
+        *choice_remarks([run]),
+        *_agreement_notes([run]),
     ]
 
 
@@ -81,13 +93,16 @@ def heads_parts(
     ``heads`` gives the runs of each (one per seed, or none), ``summaries`` what the
     page's ``.json`` holds of those that have any; ``root`` is the page's folder.
     """
+    lead = leading_rate(heads)
+    chosen = {tuple(choice_remarks(runs)) for runs in heads.values() if runs}
     remarks: dict[str, list[str]] = {}  # what holds for several is said once
     rows, recalls = [], []
     for name, runs in heads.items():
-        for remark in _paper_remarks(runs) if runs else ["No finished fold."]:
+        said = paper_remarks(runs) if runs else ["No finished fold."]
+        for remark in said + (choice_remarks(runs) if len(chosen) > 1 else []):
             remarks.setdefault(remark, []).append(name)
         for run in runs:
-            for remark in _run_remarks(run):
+            for remark in run_remarks(run):
                 at = run.folder.relative_to(root).as_posix()
                 remarks.setdefault(remark, []).append(at)
     for name, summary in summaries.items():
@@ -95,10 +110,10 @@ def heads_parts(
         seeds = sum(run.seed is not None for run in runs)
         row = {"run": name, "pooling": summary["pooling"], "seeds": str(seeds or "")}
         row["folds"] = f"{summary['folds']} of {summary['n_folds']}"
-        for rate, (title, _) in RATES.items():
-            figures = [_number(summary[key][rate]) for key in FIGURES]
-            row[f"{title} (folds, seeds)"] = "{} ({}, {})".format(*figures)
-        if paper := _paper(runs):
+        for key in _order(summary["mean"], lead):
+            figures = [_number(summary[figure][key]) for figure in FIGURES]
+            row[f"{_heading(key)} (folds, seeds)"] = "{} ({}, {})".format(*figures)
+        if paper := paper_of(runs):
             row["paper WA % (folds)"] = f"{paper.mean:.2f} ({paper.std:.2f})"
         rows.append(row)
         pooled = pool_confusion([fold for run in runs for fold in run.metrics])
@@ -111,6 +126,53 @@ def heads_parts(
         f"{_WA_UA}\nIn brackets: {_STD}, averaged over the seeds;\n"
         "then that of the seeds' means (divided by their number less one).\n"
         "-: there is only one.",
+        *(chosen.pop() if len(chosen) == 1 else []),
+        *_agreement_notes([run for runs in heads.values() for run in runs]),
+        *_matrix(heads, summaries, lead),
+    ]
+
+
+def leading_rate(heads: Mapping[str, Sequence[Run]]) -> str:
+    """Give the rate that stands first: the one by which all chose the tested epoch."""
+    return agreed_rate(
+        record
+        for runs in heads.values()
+        for run in runs
+        for record in run.records.values()
+    )
+
+
+def _matrix(
+    heads: Mapping[str, Sequence[Run]],
+    summaries: Mapping[str, Mapping[str, Any]],
+    lead: str,
+) -> Parts:
+    """Lay several heads of several corpora, ``<corpus>/<head>``, out as a square."""
+    cells: dict[str, dict[str, str]] = {}
+    for name, summary in summaries.items():
+        first, _, head = name.partition("/")
+        figures = [_number(summary[figure][lead]) for figure in ("mean", "std")]
+        cells.setdefault(first, {})[head] = "{} ({})".format(*figures)
+    columns = list(dict.fromkeys(head for row in cells.values() for head in row))
+    if "" in columns or min(len(cells), len(columns)) < 2:
+        return []
+    sources = {
+        first: {
+            run.record.get("upstream_source")
+            for name in summaries
+            if name.partition("/")[0] == first
+            for run in heads[name]
+        }
+        for first in cells
+    }
+    kind = "corpus" if len(set().union(*sources.values())) == 1 else "upstream"
+    rows = [
+        {kind: first, **{head: row.get(head, "") for head in columns}}
+        for first, row in cells.items()
+    ]
+    return [
+        f"{kind} x pooling: {_heading(lead)} (std over the folds)",
+        [rows],
     ]
 
 
@@ -157,46 +219,33 @@ def _columns(table: Table) -> dict[str, bool]:
     }
 
 
-def _paper(runs: Sequence[Run]) -> PaperResult | None:
-    """Give the paper's number if each of the runs is whole and may stand beside it."""
-    if any(run.missing or run.differing for run in runs):
-        return None
-    first, *others = [paper_result(run.record) for run in runs]
-    return first if all(result == first for result in others) else None
-
-
-def _paper_remarks(runs: Sequence[Run]) -> list[str]:
-    paper = _paper(runs)
-    if paper is None:
-        return []
-    number = f"{paper.row}: {paper.mean:.2f} ({paper.std:.2f})"
-    remark = f"Paper, Table 1, {number}; IEMOCAP, for comparison, WA."
-    if paper.differences:
-        remark += f" Settings other than the paper's: {', '.join(paper.differences)}."
-    return [remark]
-
-
-def _run_remarks(run: Run) -> list[str]:
-    """Say which folds are missing, and in which settings they differ."""
-    remarks = []
-    if run.missing:
-        remarks.append(
-            f"Missing folds: {', '.join(map(str, run.missing))}. Mean and deviation "
-            "are over the others only, and no published number is comparable."
-        )
-    if run.differing:
-        remarks.append(f"Settings differ between folds: {', '.join(run.differing)}.")
-    if not run.records:
-        remarks.append("No run.json says what was run, or how many folds belong to it.")
-    return remarks
-
-
 def _recalls(labels: list[str], confusion: list[list[int]]) -> dict[str, str]:
     return dict(zip(labels, map(_number, class_recalls(confusion)), strict=True))
 
 
-def _rates(rates: Mapping[str, float | None]) -> dict[str, str]:
-    return {RATES[key][0]: _number(rates[key]) for key in RATES if key in rates}
+def _scores(scores: Mapping[str, Any], lead: str) -> dict[str, str]:
+    known = scores_of(scores)
+    return {_heading(key): _number(known[key]) for key in _order(known, lead)}
+
+
+def _order(keys: Iterable[str], lead: str) -> list[str]:
+    """Put the leading rate first."""
+    return sorted(keys, key=lambda key: key != lead)
+
+
+def _heading(key: str) -> str:
+    return RATES[key][0] if key in RATES else AGREEMENT.get(key, key)
+
+
+def _agreement_notes(runs: Iterable[Run]) -> list[str]:
+    """Explain the agreement with the raters, where there is any."""
+    if not any("agreement" in fold for run in runs for fold in run.metrics):
+        return []
+    return [
+        "Agreement with the raters, over the clips with votes for these classes.\n"
+        "KL: mean of KL(votes || probabilities), 0 where they are the same.\n"
+        "top-2: the predicted class is one of the two that most raters chose."
+    ]
 
 
 def _number(value: float | None) -> str:

@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from sercorr.data.batches import UpdateSampler, update_seed
 from sercorr.errors import InputError
+from sercorr.evaluation.metrics import rate_name
 from sercorr.lobes.head import EmotionHead, project_clips
 from sercorr.training.heads import HeadInTraining
 
@@ -36,7 +37,8 @@ class EmotionBrain(sb.Brain):
     - Clipping covers all parameter groups of an optimiser, SpeechBrain's the first.
       A ``max_grad_norm`` of 0 or less switches it off; SpeechBrain's would turn the
       gradients around.
-    - The tested checkpoint is the earliest of equally good ones.
+    - The tested checkpoint is the earliest of equally good ones, by the validation
+      rate ``select_by``.
     - A loss that is not finite stops the head at once.
     - One progress bar covers the whole run.
 
@@ -51,8 +53,7 @@ class EmotionBrain(sb.Brain):
         Parameters -> optimiser.
     hparams : dict
         ``labels``, ``seed``, ``features`` (see `sercorr.features.open_features`) and,
-        as they are there, ``loss``, ``lr_annealing``, ``train_logger``,
-        ``fold_folder``.
+        as they are there, what `HeadInTraining` takes.
     run_opts : speechbrain.utils.run_opts.RunOptions or dict
         Device, precision, ...
     checkpointer : AtomicCheckpointer or None
@@ -135,9 +136,9 @@ class EmotionBrain(sb.Brain):
     ) -> torch.Tensor:
         """Return the sum of the heads' losses.
 
-        In training it is each head's ``loss(logits, targets)``: by default the
-        cross-entropy with label smoothing, equation (9). Validation and test report
-        the plain cross-entropy, so that heads of other losses can be compared.
+        In training it is each head's own (`HeadInTraining.training_loss`): by default
+        the cross-entropy with label smoothing, equation (9). Validation and test report
+        the plain cross-entropy against the labels, so that all heads can be compared.
 
         Raises
         ------
@@ -148,14 +149,10 @@ class EmotionBrain(sb.Brain):
         losses = {}
         for head in self.live_heads:
             logits = predictions[head.name].float()
-            loss = (head.loss if stage == sb.Stage.TRAIN else F.cross_entropy)(
-                logits, targets
-            )
-            if loss.dim() > 0:
-                raise InputError(
-                    f"loss: it returns a tensor of shape {tuple(loss.shape)}; it must "
-                    "return one number"
-                )
+            if stage == sb.Stage.TRAIN:
+                loss = head.training_loss(logits, batch)
+            else:
+                loss = F.cross_entropy(logits, targets)
             if torch.isfinite(loss):
                 losses[head.name] = loss
             else:
@@ -238,6 +235,9 @@ class EmotionBrain(sb.Brain):
         if not isinstance(sampler, UpdateSampler):
             raise ValueError("train_set must be a loader with an UpdateSampler")
         self.train_sampler = sampler
+        dataset: Any = train_set.dataset
+        for remark in {head.prepare(dataset.data) for head in self.heads} - {""}:
+            print(f"note: {remark}")
         enable = not self.noprogressbar if progressbar is None else progressbar
         self._bar = tqdm(
             total=len(train_set) * getattr(epoch_counter, "limit", 1),
@@ -378,9 +378,12 @@ class EmotionBrain(sb.Brain):
         heads = self.live_heads
         average = sum(head.average_loss for head in heads) / max(len(heads), 1)
         shown = {"loss": f"{average:.3f}"}
-        best = [head.best_wa for head in heads if head.best_wa is not None]
-        if best:
-            shown["best valid WA"] = f"{max(best):.1f} %"
+        best: dict[str, float] = {}
+        for head in heads:
+            if head.best_rate is not None:
+                name = f"best valid {rate_name(head.select_by)}"
+                best[name] = max(head.best_rate, best.get(name, head.best_rate))
+        shown |= {name: f"{rate:.1f} %" for name, rate in best.items()}
         self._bar.set_postfix(shown, refresh=False)
 
 

@@ -4,7 +4,7 @@ import logging
 import os
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from speechbrain.utils.checkpoints import Checkpoint, Checkpointer
@@ -91,9 +91,15 @@ class AtomicCheckpointer(Checkpointer):
         ]
 
 
-def best_first(checkpoint: Checkpoint) -> tuple[float, int]:
-    """Sort key: highest validation accuracy, then the earliest epoch."""
-    return checkpoint.meta["valid_wa"], -checkpoint.meta["epoch"]
+def best_first(rate: str) -> Callable[[Checkpoint], tuple[float, int]]:
+    """Make a sort key: the highest validation rate, then the earliest epoch.
+
+    ``rate`` is one of `sercorr.evaluation.metrics.RATES`, such as ``wa``.
+    """
+    return lambda checkpoint: (
+        checkpoint.meta[f"valid_{rate}"],
+        -checkpoint.meta["epoch"],
+    )
 
 
 def is_scored(checkpoint: Checkpoint) -> bool:

@@ -2,13 +2,15 @@
 
 import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import torch
 from speechbrain.utils.distributed import infer_device
 from torch.utils.data import DataLoader
 
+from sercorr import SAMPLE_RATE
+from sercorr.corpora.tables import read_table
+from sercorr.data.audio import Part
 from sercorr.data.batches import make_loaders
 from sercorr.data.manifests import ManifestPlan, plan_manifests, read_splits
 from sercorr.errors import InputError
@@ -21,36 +23,63 @@ def plan_data(hparams: Mapping[str, Any]) -> ManifestPlan:
     """Parse the corpus and plan its folds; nothing is written yet.
 
     ``hparams`` have ``corpus``, a callable that parses it, ``manifest_folder`` and what
-    `plan_manifests` takes besides.
+    `plan_manifests` takes besides; with ``test_table``, another corpus is tested, whose
+    labels ``test_map`` and ``test_drop`` put in terms of this one's.
     """
     corpus = require(hparams, "corpus")
-    options = ("fold_by", "valid_ratio", "valid_session", "skip_bad_audio")
+    options = (
+        "fold_by",
+        "valid_by",
+        "valid_ratio",
+        "valid_session",
+        "allow_shared_speakers",
+        "skip_bad_audio",
+    )
+    table = hparams.get("test_table")
+    other = None
+    if table is not None:
+        mapping, drop = hparams.get("test_map"), hparams.get("test_drop")
+        other = read_table(table, mapping=mapping, drop=drop)
     return plan_manifests(
         corpus() if callable(corpus) else corpus,
         require(hparams, "manifest_folder"),
         labels=require(hparams, "labels"),
         n_folds=require(hparams, "n_folds"),
         split_seed=require(hparams, "split_seed"),
+        test_corpus=other,
         **{key: hparams[key] for key in options if key in hparams},
     )
 
 
-def read_fold(hparams: Mapping[str, Any]) -> Splits:
-    """Read the manifests of the fold that the settings name."""
-    return read_splits(
-        Path(hparams["manifest_folder"]) / f"fold_{hparams['fold']}",
-        hparams["data_folder"],
+def read_fold(hparams: Mapping[str, Any], manifests: ManifestPlan) -> Splits:
+    """Read the manifests of the fold that the settings name.
+
+    A clip that is too short for the upstream is an `InputError`.
+    """
+    splits = read_splits(
+        manifests.folder / f"fold_{hparams['fold']}",
+        manifests.roots,
         hparams["labels"],
+        hparams.get("allow_shared_speakers", False),
     )
+    for part in splits.values():
+        for entry in part.values():
+            if not hparams["upstream"].frames(round(entry["duration"] * SAMPLE_RATE)):
+                raise InputError(
+                    f"{entry['wav']}: {entry['duration']:.4f} s are too short for one "
+                    "frame of this upstream; leave the clip out, or choose another "
+                    "upstream_source"
+                )
+    return splits
 
 
 def open_run_features(
-    hparams: Mapping[str, Any], run_opts: Any, clips: Mapping[str, Path]
+    hparams: Mapping[str, Any], run_opts: Any, clips: Mapping[str, Part]
 ) -> StoredFeatures | LiveFeatures:
     """Open the features of all folds, extracting what is missing from the store.
 
-    ``clips`` (id -> audio file) are those of all folds: what is extracted does not
-    depend on the fold.
+    ``clips`` (id -> what it is read from) are those of all folds: what is extracted
+    does not depend on the fold.
     """
     options = ("cache_dtype", "extract_precision", "preload", "max_batch_seconds")
     return open_features(

@@ -29,7 +29,7 @@ from sercorr.training.dataio import (
     run_option,
 )
 from sercorr.training.folds import settings_of_folds
-from sercorr.training.program import take_options
+from sercorr.training.program import parse_arguments, take_options
 from sercorr.training.run import Run
 from sercorr.training.settings import Settings, plain_tree, read_tree
 
@@ -38,11 +38,11 @@ SIDE_BY_SIDE = 8
 
 SHARED = frozenset(
     """
-    brain_class cache_dtype cache_folder checkpoint_folder corpus data_folder
-    extract_precision fold fold_by fold_folder labels manifest_folder
-    max_batch_seconds n_folds num_workers output_folder preload skip_bad_audio
-    split_seed upstream upstream_revision upstream_save_path upstream_source
-    valid_ratio valid_session
+    allow_shared_speakers brain_class cache_dtype cache_folder checkpoint_folder corpus
+    data_folder drop extract_precision fold fold_by fold_folder labels manifest_folder
+    map max_batch_seconds n_folds num_workers output_folder preload skip_bad_audio
+    split_seed table test_drop test_map test_table upstream upstream_revision
+    upstream_save_path upstream_source valid_by valid_ratio valid_session
     """.split()
 )
 """Settings that all heads of a grid share: data, folds, upstream and features."""
@@ -105,14 +105,45 @@ def run_grid(arguments: Sequence[str]) -> int:
 
     What is refused is refused before any head is trained.
 
-    ``arguments`` are what ``run_folds.py`` takes, and ``--grid GRID.yaml``. Returns 0,
-    or 1 if a head failed; the others are trained all the same.
+    ``arguments`` are what ``run_folds.py`` takes, and ``--grid GRID.yaml``. With
+    several tables, ``--test_table a.csv,b.csv``, the grid is trained for each, in a
+    folder of its name, with the labels that it shares. Returns 0, or 1 if a head
+    failed; the others are trained all the same.
     """
-    given, rest = take_options(("grid",), arguments)
+    given, rest = take_options(("grid", "test_table"), arguments)
     if "grid" not in given:
         raise InputError("--grid is missing; give a YAML file: --grid GRID.yaml")
     grid = read_grid(given["grid"])
-    by_fold = settings_of_folds(rest)
+    tables = given.get("test_table", "").split(",")
+    if len(tables) == 1:
+        table = ["--test_table", *tables] if tables[0] else []
+        return _run_heads(*_plan_heads(grid, [*rest, *table]))
+    names = [Path(table).stem for table in tables]
+    if len(set(names)) < len(names) or not all(names):
+        raise InputError(
+            f"--test_table is {given['test_table']!r}; the tables' names are those of "
+            "folders, so they must differ"
+        )
+    first = ["--test_table", tables[0]]
+    root = Path(parse_arguments([*rest, *first]).load()["output_folder"])
+    _, rest = take_options(("output_folder",), rest)
+    planned = [
+        _plan_heads(
+            grid,
+            [*rest, "--output_folder", str(root / name), "--test_table", table],
+        )
+        for name, table in zip(names, tables, strict=True)
+    ]
+    status = max([_run_heads(*plan) for plan in planned])
+    print(report_folder(root))
+    return status
+
+
+def _plan_heads(
+    grid: Mapping[str, dict[str, Any]], arguments: Sequence[str]
+) -> tuple[Path, ManifestPlan, dict[int, dict[str, Run]]]:
+    """Plan what one command line asks for: its folder, manifests, and runs by fold."""
+    by_fold = settings_of_folds(arguments)
     first = next(iter(by_fold.values())).load()
     root, manifests = Path(first["output_folder"]), plan_data(first)
     runs = {
@@ -122,6 +153,13 @@ def run_grid(arguments: Sequence[str]) -> int:
         }
         for fold, settings in by_fold.items()
     }
+    return root, manifests, runs
+
+
+def _run_heads(
+    root: Path, manifests: ManifestPlan, runs: Mapping[int, Mapping[str, Run]]
+) -> int:
+    """Train and test what `_plan_heads` has planned."""
     require_writable(root)
     manifests.write()
     manifests.report()
@@ -133,7 +171,7 @@ def run_grid(arguments: Sequence[str]) -> int:
     features: StoredFeatures | LiveFeatures | None = None
     for fold, heads in runs.items():
         waiting = {name: run for name, run in heads.items() if not run.is_finished}
-        print(f"fold {fold}: {len(waiting)} of {len(grid)} heads to train", flush=True)
+        print(f"fold {fold}: {len(waiting)} of {len(heads)} heads to train", flush=True)
         for group in groups_of(waiting):
             run = next(iter(group.values()))
             if features is None:
@@ -193,7 +231,7 @@ def train_heads(
 def _train(runs: dict[str, Run], features: StoredFeatures | LiveFeatures) -> list[str]:
     first = next(iter(runs.values()))
     run_opts = first.settings.run_opts
-    splits = read_fold(first.hparams)
+    splits = read_fold(first.hparams, first.manifests)
     loaders = dataio_prepare(first.hparams, run_opts, splits, features)
     for run in runs.values():
         run.start()

@@ -2,7 +2,8 @@
 
 import json
 import time
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,11 +16,15 @@ from speechbrain.utils.checkpoints import (
 )
 from speechbrain.utils.optimizers import rm_vector_weight_decay
 
+from sercorr.data.vote_shares import count_unvoted
 from sercorr.errors import InputError
 from sercorr.evaluation.history import record_epoch
-from sercorr.evaluation.metrics import classification_metrics
+from sercorr.evaluation.metrics import RATES, classification_metrics
 from sercorr.training.checkpoints import AtomicCheckpointer, best_first, is_scored
 from sercorr.training.schedules import Schedule
+from sercorr.training.setting_checks import check_settings
+
+_OWN = ("class_weights", "targets", "select_by")  # settings with few choices
 
 
 class Outcome(NamedTuple):
@@ -52,7 +57,8 @@ class HeadInTraining:
         The head: layers of clips -> logits (B, K).
     hparams : mapping
         Its settings: ``labels``, ``seed``, and as they are there ``loss``,
-        ``lr_annealing``, ``train_logger``, ``fold_folder``, ``epoch_counter``.
+        ``class_weights``, ``targets``, ``select_by``, ``lr_annealing``,
+        ``train_logger``, ``fold_folder``, ``epoch_counter``.
     opt_class : callable
         Parameters -> optimiser.
     checkpointer : AtomicCheckpointer or None
@@ -73,17 +79,25 @@ class HeadInTraining:
         self.opt_class = opt_class
         self.checkpointer = checkpointer
         self.labels: list[str] = list(hparams["labels"])
-        self.loss = hparams.get("loss") or torch.nn.functional.cross_entropy
+        check_settings({key: hparams[key] for key in _OWN if key in hparams})
+        self.loss: Callable[..., torch.Tensor] = (
+            hparams.get("loss") or torch.nn.functional.cross_entropy
+        )
+        self.by_votes = hparams.get("targets", "labels") == "votes"
+        self.weighs = hparams.get("class_weights", "none") == "balanced"
+        self.select_by: str = hparams.get("select_by", "wa")
         self.error: InputError | None = None
         """Why it was left out of training, if it was."""
         self.average_loss = 0.0
         self.train_loss = 0.0
-        self.best_wa: float | None = None
+        self.best_rate: float | None = None
+        """The best validation rate so far, of ``select_by``."""
         self.outcome: Outcome  # from `collect`
         self.optimizer: torch.optim.Optimizer  # from `make_optimizer`
         self.schedule: Schedule
         self.tested: dict[str, Any] = {}
         self._position = {"step": 0, "optimizer_step": 0}
+        self._loss_options: dict[str, torch.Tensor] = {}
         self._seen: list[tuple[list[str], torch.Tensor, torch.Tensor]] = []
         self._epoch_start = time.monotonic()
         if checkpointer is not None:
@@ -98,6 +112,55 @@ class HeadInTraining:
     def position(self) -> dict[str, int]:
         """Batches of the current epoch and updates of the run that are done."""
         return dict(self._position)
+
+    def prepare(self, clips: Mapping[str, Mapping[str, Any]]) -> str:
+        """Take from the training set what the loss needs; return a remark, or nothing.
+
+        ``clips`` is a manifest: id -> at least ``emo`` and, where known,
+        ``vote_counts``.
+
+        Raises
+        ------
+        InputError
+            ``class_weights`` are to be balanced, and a class has no clip.
+        """
+        if self.weighs:
+            emotions = [entry["emo"] for entry in clips.values()]
+            weights = balanced_weights(emotions, self.labels)
+            self._loss_options = {"weight": torch.tensor(weights)}
+        unvoted = count_unvoted(clips, self.labels) if self.by_votes else 0
+        remark = (
+            f"{unvoted} of {len(clips)} training clips have no rater's vote for any of "
+            f"{', '.join(self.labels)}: their label is their target"
+        )
+        return remark if unvoted else ""
+
+    def training_loss(self, logits: torch.Tensor, batch: Any) -> torch.Tensor:
+        """Compute the loss of logits (B, K): ``loss(logits, targets)``.
+
+        Targets are class numbers (B,) or, with ``targets: votes``, distributions (B, K)
+        of the raters' votes. With ``class_weights: balanced`` the loss is given
+        ``weight`` (K,), too.
+
+        torch's cross-entropy divides the sum over the batch by the sum of the weights
+        of the clips' classes where the targets are numbers, and by the number of clips
+        where they are distributions. Label smoothing is put upon either kind.
+
+        Raises
+        ------
+        InputError
+            The loss is not one number.
+        """
+        given = batch.soft_target if self.by_votes else batch.target
+        targets = torch.as_tensor(given, device=logits.device)
+        options = {key: t.to(logits.device) for key, t in self._loss_options.items()}
+        loss = self.loss(logits, targets, **options)
+        if loss.dim() > 0:
+            raise InputError(
+                f"loss: it returns a tensor of shape {tuple(loss.shape)}; it must "
+                "return one number"
+            )
+        return loss
 
     def make_optimizer(self, trained: torch.nn.Module, spare_vectors: bool) -> None:
         """Make optimiser and schedule, and let checkpoints save them.
@@ -129,17 +192,18 @@ class HeadInTraining:
             return
         self.checkpointer.recover_if_possible()
         best = self.checkpointer.find_checkpoint(
-            importance_key=best_first, ckpt_predicate=is_scored
+            importance_key=best_first(self.select_by), ckpt_predicate=is_scored
         )
-        self.best_wa = best.meta["valid_wa"] if best else None
+        self.best_rate = best.meta[f"valid_{self.select_by}"] if best else None
 
     def load_best(self) -> dict[str, Any]:
-        """Load the checkpoint of the best validation accuracy, the earliest of equals.
+        """Load the checkpoint of the best validation rate, the earliest of equals.
 
         Returns
         -------
         dict
-            Its ``epoch`` and ``valid_wa``.
+            Its ``epoch``, its validation rates (``valid_wa``, ...), and ``select_by``,
+            the one that chose it.
 
         Raises
         ------
@@ -149,21 +213,23 @@ class HeadInTraining:
         if self.checkpointer is None:
             return {}
         found = self.checkpointer.recover_if_possible(
-            importance_key=best_first, ckpt_predicate=is_scored
+            importance_key=best_first(self.select_by), ckpt_predicate=is_scored
         )
         if found is None:
             raise InputError(
                 f"{self.checkpointer.checkpoints_dir}: no checkpoint with a validation "
                 "accuracy; train this fold first"
             )
-        return {key: found.meta[key] for key in ("epoch", "valid_wa")}
+        keys = ["epoch", *(f"valid_{rate}" for rate in RATES)]
+        known = {key: found.meta[key] for key in keys if key in found.meta}
+        return {**known, "select_by": self.select_by}
 
     def save(self, step: int, optimizer_step: int, meta: Mapping[str, Any]) -> None:
         """Save a checkpoint and remove those that are not needed any more.
 
         Kept are the best one by validation and the latest one of either kind. ``step``
         batches of this epoch and ``optimizer_step`` updates of the run are done;
-        ``meta`` has ``valid_wa`` after a validation.
+        ``meta`` has the validation rates (``valid_wa``, ...) after a validation.
         """
         if self.checkpointer is None:
             return
@@ -172,7 +238,7 @@ class HeadInTraining:
         self.checkpointer.save_and_keep_only(
             meta=meta,
             end_of_epoch=scored,
-            importance_keys=[best_first] if scored else [],
+            importance_keys=[best_first(self.select_by)] if scored else [],
             ckpt_predicate=is_scored if scored else lambda c: not is_scored(c),
         )
 
@@ -211,10 +277,11 @@ class HeadInTraining:
         rate = self.optimizer.param_groups[0]["lr"]
         self._log(epoch, updates, rate, valid_loss, scores)
         self.schedule.after_epoch(epoch, scores["wa"], valid_loss)
-        if self.best_wa is None or scores["wa"] > self.best_wa:
-            self.best_wa = scores["wa"]
-        meta = {"epoch": epoch, "updates": updates, "valid_wa": scores["wa"]}
-        self.save(step, updates, meta)
+        chosen = scores[self.select_by]
+        if self.best_rate is None or chosen > self.best_rate:
+            self.best_rate = chosen
+        rates = {f"valid_{name}": scores[name] for name in RATES}
+        self.save(step, updates, {"epoch": epoch, "updates": updates, **rates})
 
     def _log(
         self, epoch: int, updates: int, rate: float, valid_loss: float, scores: dict
@@ -223,7 +290,7 @@ class HeadInTraining:
             logger.log_stats(
                 {"epoch": epoch, "updates": updates, "lr": rate},
                 {"loss": self.train_loss},
-                {"loss": valid_loss, "wa": scores["wa"], "ua": scores["ua"]},
+                {"loss": valid_loss, **{name: scores[name] for name in RATES}},
                 verbose=False,
             )
         if (folder := self.hparams.get("fold_folder")) is not None:
@@ -234,8 +301,7 @@ class HeadInTraining:
                     "updates": updates,
                     "train_loss": self.train_loss,
                     "valid_loss": valid_loss,
-                    "valid_wa": scores["wa"],
-                    "valid_ua": scores["ua"],
+                    **{f"valid_{name}": scores[name] for name in RATES},
                     "lr": rate,
                     "seconds": time.monotonic() - self._epoch_start,
                 },
@@ -253,3 +319,35 @@ class HeadInTraining:
         self._position = state
         if end_of_epoch:
             self._position["step"] = 0
+
+
+def balanced_weights(emotions: Sequence[str], labels: Sequence[str]) -> list[float]:
+    """Weigh each of K classes with n / (K n_k), as scikit-learn's ``balanced`` does.
+
+    Over the n clips the weights have the mean 1.
+
+    Arguments
+    ---------
+    emotions : sequence of str
+        The class of each clip.
+    labels : sequence of str
+        The classes.
+
+    Raises
+    ------
+    InputError
+        A class has no clip.
+
+    Example
+    -------
+    >>> balanced_weights(["sad", "sad", "sad", "neu"], ["neu", "sad"])
+    [2.0, 0.6666666666666666]
+    """
+    counts = Counter(emotions)
+    if missing := [label for label in labels if not counts[label]]:
+        raise InputError(
+            f"class_weights balanced: no training clip is {' or '.join(missing)}; "
+            "leave it out of labels, or use --class_weights none"
+        )
+    total = sum(counts[label] for label in labels)
+    return [total / (len(labels) * counts[label]) for label in labels]

@@ -1,6 +1,8 @@
 """The objects of a settings file, tried before anything is written."""
 
+import copy
 from collections.abc import Mapping
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -13,7 +15,7 @@ from sercorr.training.heads import HeadInTraining
 
 
 def check_parts(hparams: Mapping[str, Any]) -> None:
-    """Try the head, the optimiser and the schedule on a few made-up frames.
+    """Try the head, the loss, the optimiser and the schedule on made-up frames.
 
     Raises
     ------
@@ -65,3 +67,26 @@ def check_parts(hparams: Mapping[str, Any]) -> None:
         )
     trial = HeadInTraining("head", module, hparams, require(hparams, "opt_class"), None)
     trial.make_optimizer(module, spare_vectors=False)
+    trial.loss = copy.deepcopy(trial.loss)  # it may count what it has seen
+    _try_loss(trial)
+
+
+def _try_loss(trial: HeadInTraining) -> None:
+    """Try a head's loss on made-up logits, as training calls it."""
+    n_classes = len(trial.labels)
+    trial.prepare({label: {"emo": label} for label in trial.labels})
+    logits = torch.linspace(-1, 1, 2 * n_classes).reshape(2, n_classes)
+    shares = [[1 / n_classes] * n_classes] * 2
+    batch = SimpleNamespace(target=[0, n_classes - 1], soft_target=shares)
+    try:
+        with torch.random.fork_rng(devices=[]):
+            trial.training_loss(logits.requires_grad_(), batch)
+    except InputError:
+        raise
+    except Exception as error:  # whatever a loss of one's own raises
+        kind = "shares of the raters' votes" if trial.by_votes else "class numbers"
+        kind += ", and `weight`" if trial.weighs else ""
+        raise InputError(
+            f"loss: it fails on made-up logits and {kind}: {describe_error(error)}; "
+            "check this function, and the settings targets and class_weights"
+        ) from error

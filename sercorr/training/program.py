@@ -11,6 +11,7 @@ from typing import Any
 
 from ruamel.yaml.comments import CommentedMap, CommentedSeq, TaggedScalar
 from ruamel.yaml.error import YAMLError
+from ruamel.yaml.scalarstring import DoubleQuotedScalarString
 from speechbrain.utils.run_opts import RunOptions
 
 from sercorr import fast
@@ -34,7 +35,9 @@ REFUSED_OPTIONS = {
 }
 """SpeechBrain's run options that would be ignored here, and what to do instead."""
 
-_TEXT_ENDINGS = ("_folder", "_path", "_revision", "_source")
+_TEXT_ENDINGS = ("_folder", "_path", "_revision", "_source", "table")
+_LISTS = ("labels", "drop", "test_drop")
+_MAPS = ("map", "test_map")
 _NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+")
 
 DEFAULT = Path("hparams") / "train.yaml"
@@ -79,6 +82,8 @@ def parse_arguments(arguments: Sequence[str]) -> Settings:
         # SpeechBrain takes only one of the two
         overrides["ckpt_interval_minutes"] = 0
     settings = settings.override({k: v for k, v in overrides.items() if k in tree})
+    if settings.tree.get("test_table") is not None and "n_folds" not in overrides:
+        settings = settings.override({"n_folds": 1})  # all that trains, all that tests
     first = os.environ.get("RANK", "0") == "0"  # torchrun starts several
     given = [*read_tree(files[0]), *overrides]
     for key in settings.unread_keys(given) if first else ():
@@ -96,13 +101,20 @@ def parse_arguments(arguments: Sequence[str]) -> Settings:
 def parse_value(name: str, text: str) -> Any:
     """Read a value of the command line as YAML; places and revisions are text.
 
+    Classes may be given without brackets: ``--labels sad,happy``,
+    ``--map happy=hap,excited=hap``.
+
     Example
     -------
     >>> parse_value("lr", "1e-3"), parse_value("upstream_revision", "12e4567")
     (0.001, '12e4567')
+    >>> parse_value("labels", "sad,no"), parse_value("map", "a=b,c=b")
+    (['sad', 'no'], {'a': 'b', 'c': 'b'})
     """
     if name.endswith(_TEXT_ENDINGS) and text not in ("null", "~", ""):
         return text
+    if name in (*_LISTS, *_MAPS) and text[:1] not in ("[", "{", "!", ""):
+        return _read_classes(name, text)
     if _NUMBER.fullmatch(text):
         return float(text)
     try:
@@ -112,6 +124,23 @@ def parse_value(name: str, text: str) -> Any:
     if isinstance(value, (CommentedMap, CommentedSeq, TaggedScalar)):
         return value
     return plain_tree(value) if isinstance(value, (bool, int, float)) else value
+
+
+def _read_classes(name: str, text: str) -> Any:
+    """Read ``a,b`` or ``a=b,c=d``; ``null`` is none of them."""
+    if text in ("null", "~"):
+        return None
+    # quoted, or the settings file's reader would take `no` for False
+    words = [DoubleQuotedScalarString(word.strip()) for word in text.split(",")]
+    if name in _LISTS:
+        return words
+    pairs = [word.partition("=") for word in words]
+    if not all(old and new for old, _, new in pairs):
+        raise InputError(
+            f"--{name} is {text!r}; give pairs such as happy=hap,excited=hap"
+        )
+    quote = DoubleQuotedScalarString
+    return {quote(old.strip()): quote(new.strip()) for old, _, new in pairs}
 
 
 def take_options(

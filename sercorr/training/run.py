@@ -26,6 +26,7 @@ from safetensors.torch import save
 
 from sercorr import __version__, fast
 from sercorr.data.manifests import ManifestPlan
+from sercorr.data.vote_shares import count_unvoted, vote_shares
 from sercorr.errors import InputError
 from sercorr.evaluation.metrics import class_recalls
 from sercorr.evaluation.results import write_fold
@@ -81,6 +82,7 @@ class Run:
         self.device = device_of(settings.run_opts)
         self.epochs: int = require(hparams, "epoch_counter").limit
         check_parts(hparams)
+        self._require_votes()
         self.identity = self._sign()
         self._check_folder()
 
@@ -151,6 +153,7 @@ class Run:
             # a logger that makes files of its own, written as !name: for that
             self.hparams["train_logger"] = self.hparams["train_logger"]()
         write_text(self.folder / "hyperparams.yaml", self.settings.text())
+        other = self.manifests.test_corpus
         write_json(
             self.folder / RECORD,
             {
@@ -158,6 +161,9 @@ class Run:
                 "upstream_source": self.hparams["upstream"].info.source,
                 "upstream_revision": self.hparams["upstream"].info.revision,
                 "settings_files": [str(f.resolve()) for f in self.settings.files],
+                "corpus": self.manifests.corpus.name,
+                **({"test_corpus": other.name} if other else {}),
+                "speakers": self.manifests.record["speakers"][str(self.fold)],
                 "labels": list(self.hparams["labels"]),
                 "fold": self.fold,
                 "n_folds": self.hparams["n_folds"],
@@ -203,6 +209,10 @@ class Run:
             # the test set was opened before: the later result has seen it
             "before": [*before.pop("before", []), before] if before else [],
         }
+        if head.by_votes:
+            clips = splits["train"]
+            unvoted = count_unvoted(clips, head.labels)
+            record["votes"] = {"training_clips": len(clips), "without_votes": unvoted}
         write_json(self.folder / RECORD, record)
         plot_fold(self.folder)
         return metrics
@@ -248,6 +258,18 @@ class Run:
             "data": self.manifests.digests[self.fold],
         }
         return json.loads(json.dumps(identity))  # as it will be read again
+
+    def _require_votes(self) -> None:
+        """Refuse to train towards the votes of a corpus that has none."""
+        clips, labels = self.manifests.used, list(self.hparams["labels"])
+        if self.hparams.get("targets", "labels") == "votes" and not any(
+            vote_shares(clip.vote_counts, labels) for clip in clips
+        ):
+            raise InputError(
+                f"targets is votes, but no clip of {self.manifests.corpus.name} has a "
+                f"rater's vote for any of {', '.join(labels)}; a table needs columns "
+                "such as votes_sad, a prepare file vote_counts; or use --targets labels"
+            )
 
     def _has_something(self) -> bool:
         """Whether there is a result or a checkpoint that another run would mix with."""

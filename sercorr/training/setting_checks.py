@@ -1,9 +1,11 @@
 """Ranges of the settings: a value that cannot work is refused before any work."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
+from sercorr.data.splits import VALID_BY
 from sercorr.errors import InputError
+from sercorr.evaluation.metrics import RATES
 
 _WHOLE, _NUMBER = (int,), (int, float)
 _RANGES: dict[str, tuple[tuple[type, ...], float, float, str]] = {
@@ -21,12 +23,17 @@ _RANGES: dict[str, tuple[tuple[type, ...], float, float, str]] = {
     "lr": (_NUMBER, 1e-12, 1e6, "a number over 0, up to 1e6"),
     "max_batch_seconds": (_NUMBER, 1e-3, float("inf"), "a number over 0"),
 }
-_CHOICES = {
+_CHOICES: dict[str, Collection[Any]] = {
     "skip_bad_audio": (True, False),
     "preload": ("auto", True, False),
     "cache_dtype": ("float16", "bfloat16", "float32"),
     "extract_precision": ("fp32", "bf16"),
     "fold_by": ("group", "speaker", "official"),
+    "valid_by": VALID_BY,
+    "allow_shared_speakers": (False, True),
+    "select_by": RATES,
+    "class_weights": ("none", "balanced"),
+    "targets": ("labels", "votes"),
 }
 _REQUIRED = (
     "data_folder",
@@ -63,14 +70,14 @@ def check_settings(values: Mapping[str, Any]) -> None:
         if not values.get(key, "not used"):
             raise InputError(f"{key} is {values[key]!r}; it must be given")
     for key, choices in _CHOICES.items():
-        value = values.get(key, choices[0])
+        value = values.get(key, next(iter(choices)))
         if not _refers(value) and not any(value is c or value == c for c in choices):
             raise InputError(
                 f"{key} is {value!r}; it must be one of {', '.join(map(str, choices))}"
             )
     labels = values.get("labels", ["a", "b"])
     texts = isinstance(labels, list) and all(isinstance(name, str) for name in labels)
-    if not texts or not len(set(labels)) == len(labels) > 1:
+    if not _refers(labels) and not (texts and len(set(labels)) == len(labels) > 1):
         raise InputError(f"labels is {labels!r}; it must be a list of different names")
     for key, (kinds, low, high, text) in _RANGES.items():
         _check_range(values, key, kinds, low, high, text)

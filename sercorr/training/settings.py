@@ -34,7 +34,7 @@ HOUSEKEEPING = frozenset(
     """
     data_folder output_folder manifest_folder cache_folder fold_folder
     checkpoint_folder upstream_save_path num_workers preload max_batch_seconds
-    train_logger ckpt_interval_minutes ckpt_interval_steps
+    table test_table train_logger ckpt_interval_minutes ckpt_interval_steps
     upstream_source upstream_revision cache_dtype extract_precision
     """.split()
 )
@@ -50,9 +50,10 @@ LEARNING_OPTIONS = """
 
 READ_KEYS = HOUSEKEEPING | frozenset(
     """
-    based_on batch_size brain_class checkpointer corpus epoch_counter fold fold_by
-    head labels loss lr_annealing modules n_folds number_of_epochs opt_class seed
-    skip_bad_audio split_seed updates_per_epoch upstream valid_ratio valid_session
+    allow_shared_speakers based_on batch_size brain_class checkpointer class_weights
+    corpus epoch_counter fold fold_by head labels loss lr_annealing modules n_folds
+    number_of_epochs opt_class seed select_by skip_bad_audio split_seed targets
+    test_drop test_map updates_per_epoch upstream valid_by valid_ratio valid_session
     """.split()
 )
 """Keys that the programs read; others must be referred to within the file."""

@@ -33,7 +33,7 @@ def main(arguments: list[str]) -> None:
         print(f"note: trained for {epochs} of {run.epochs} epochs so far")
     with run.locked():
         manifests.write()
-        splits = read_fold(hparams)
+        splits = read_fold(hparams, manifests)
         hparams["features"] = open_run_features(hparams, run_opts, manifests.clips)
         test = {"test": splits["test"]}
         loaders = dataio_prepare(hparams, run_opts, test, hparams["features"])

@@ -13,12 +13,14 @@ single raters. A block of a label file looks like this, with tabs between the fi
     C-F1:  Anger;  ()
     A-E1:  val 1; act 4; dom 5;  ()
 
-``C-E`` lines are raters' categories, ``C-F`` and ``C-M`` lines the speakers' own.
+``C-E`` lines are raters' categories, ``C-F`` and ``C-M`` lines the speakers' own. Each
+rater has one vote; one who names several categories gives each an equal share of it.
 """
 
 import argparse
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from sercorr.data.manifests import ManifestPlan, plan_manifests
@@ -30,6 +32,16 @@ LABELS = ("neu", "hap", "ang", "sad")
 CLASS_OF_CODE = {"neu": "neu", "hap": "hap", "exc": "hap", "ang": "ang", "sad": "sad"}
 CODES = (*CLASS_OF_CODE, "fru", "fea", "sur", "dis", "oth", "xxx")
 """Every code of the release; those outside the four classes are left out."""
+
+CLASS_OF_CATEGORY = {
+    "neutral state": "neu",
+    "neutral": "neu",
+    "happiness": "hap",
+    "excited": "hap",
+    "anger": "ang",
+    "sadness": "sad",
+}
+"""Raters' categories of the four classes; the others keep their names."""
 
 PUBLISHED = {
     1: {"neu": 384, "hap": 135, "exc": 143, "ang": 229, "sad": 194},
@@ -127,6 +139,8 @@ def parse_labels(content: bytes, name: str) -> list[Utterance]:
     ... )
     >>> turn.group, turn.speaker, turn.emotion, turn.code, turn.votes
     (5, 'Ses05F', 'hap', 'exc', [['Anger', 'Sadness']])
+    >>> turn.vote_counts
+    {'ang': 0.5, 'sad': 0.5}
     >>> turn.wav
     'Session5/sentences/wav/Ses05M_script01_1b/Ses05M_script01_1b_F000.wav'
     """
@@ -164,6 +178,7 @@ def _turn(line: str, place: str, votes: list[tuple[int, list[str]]]) -> Utteranc
             f"{place}: unknown label code {code!r} of turn {turn}; "
             f"it must be one of {', '.join(CODES)}"
         )
+    given = [vote for _, vote in sorted(votes, key=lambda pair: pair[0])]
     return Utterance(
         id=turn,
         wav=f"Session{session}/sentences/wav/{dialog}/{turn}.wav",
@@ -171,9 +186,27 @@ def _turn(line: str, place: str, votes: list[tuple[int, list[str]]]) -> Utteranc
         speaker=f"Ses0{session}{letter}",
         group=int(session),
         code=code,
-        votes=[vote for _, vote in sorted(votes, key=lambda pair: pair[0])],
+        votes=given,
+        vote_counts=count_votes(given) or None,
         place=place,
     )
+
+
+def count_votes(votes: Sequence[Sequence[str]]) -> dict[str, float]:
+    """Add up the votes of raters for classes, each rater's shared among the categories.
+
+    Example
+    -------
+    >>> count_votes([["Excited", "Happiness"], ["Anger", "Surprise"]])
+    {'hap': 1.0, 'ang': 0.5, 'surprise': 0.5}
+    """
+    counts: dict[str, float] = {}
+    for categories in votes:
+        for category in categories:
+            name = category.lower()
+            name = CLASS_OF_CATEGORY.get(name, name)
+            counts[name] = counts.get(name, 0.0) + 1 / len(categories)
+    return counts
 
 
 def _require_release(folder: Path) -> None:

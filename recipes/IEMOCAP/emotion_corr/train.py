@@ -53,7 +53,7 @@ def main(arguments: list[str]) -> None:
         )
 
         # Datasets and loaders; features are stored first where there is a cache_folder
-        splits = read_fold(hparams)
+        splits = read_fold(hparams, manifests)
         hparams["features"] = open_run_features(hparams, run_opts, manifests.clips)
         loaders = dataio_prepare(hparams, run_opts, splits, hparams["features"])
 

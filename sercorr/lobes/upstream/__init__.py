@@ -1,7 +1,19 @@
-"""Upstreams by name: log-mel bands, or a frozen self-supervised model.
+"""Upstreams by name: log-mel bands, or a frozen speech encoder of transformers.
 
 `Upstream` describes one and loads it when it is used. transformers is imported only
-for a self-supervised model.
+for an encoder of its own.
+
+| encoder | model_type in config.json | frames | shortest clip |
+|---|---|---|---|
+| wav2vec 2.0, HuBERT, WavLM | wav2vec2, hubert, wavlm | 20 ms | 25 ms |
+| data2vec (audio) | data2vec-audio | 20 ms | 25 ms |
+| UniSpeech, UniSpeech-SAT | unispeech, unispeech-sat | 20 ms | 25 ms |
+| SEW | sew | 40 ms | 45 ms |
+| w2v-BERT 2.0 | wav2vec2-bert | 20 ms | 35 ms |
+| Whisper's encoder | whisper | 20 ms | 25 ms |
+
+Whisper hears windows of 30 s: a shorter clip takes as long as one of 30 s, a longer
+one is cut into windows that do not hear each other.
 """
 
 import os
@@ -31,8 +43,9 @@ class Upstream:
     Arguments
     ---------
     source : str
-        ``fbank``; the hub name of a wav2vec 2.0, HuBERT or WavLM model; or a local
-        folder with such a model, as transformers' ``save_pretrained`` writes it.
+        ``fbank``; the hub name of a wav2vec 2.0, HuBERT, WavLM, data2vec-audio,
+        UniSpeech, UniSpeech-SAT, SEW, w2v-BERT 2.0 or Whisper model; or a local folder
+        with such a model, as transformers' ``save_pretrained`` writes it.
     revision : str or None
         Commit, tag or branch of a hub model; None: its main branch.
     save_path : path or None

@@ -25,7 +25,7 @@ class UpstreamInfo:
     revision: str | None
     """Commit of a hub model, None where there is none."""
     model_type: str
-    """``fbank``, ``wav2vec2``, ``hubert`` or ``wavlm``."""
+    """``fbank``, or what config.json says: ``wavlm``, ``whisper``, ..."""
     num_layers: int
     """Number of layers that come out: L + 1 for a transformer of L blocks."""
     output_size: int

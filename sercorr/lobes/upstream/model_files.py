@@ -10,6 +10,7 @@ import functools
 import hashlib
 import logging
 import os
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +18,10 @@ import huggingface_hub
 from huggingface_hub.errors import StrictDataclassError
 from transformers import AutoConfig, PretrainedConfig
 
-from sercorr import SAMPLE_RATE
 from sercorr.errors import InputError
 from sercorr.files import file_digest, read_json
 
 logger = logging.getLogger(__name__)
-
-MODEL_TYPES = ("wav2vec2", "hubert", "wavlm")
 
 # With config.json, which is there: the library warns where nothing matches.
 _CONFIGURATION = ["config.json", "preprocessor_config.json"]
@@ -53,18 +51,26 @@ class ModelFiles:
         """How messages name the model."""
         return str(self.folder) if self.revision is None else self.source
 
-    def config(self) -> PretrainedConfig:
-        """Read config.json; `InputError` if it is of none of `MODEL_TYPES`."""
+    def config(
+        self, accepted: Collection[str], reasons: Mapping[str, str] | None = None
+    ) -> PretrainedConfig:
+        """Read config.json; `InputError` if its model_type is none of ``accepted``.
+
+        ``reasons`` say why other types are not.
+        """
         if not (self.folder / "config.json").is_file():
             raise InputError(
                 f"{self.name}: no config.json; give a folder that transformers' "
                 "save_pretrained wrote, a hub name, or 'fbank'"
             )
         found = self._read("config.json").get("model_type")
-        if found not in MODEL_TYPES:
+        if found not in accepted:
+            reason = (reasons or {}).get(str(found))
             raise InputError(
-                f"{self.name}: config.json says model_type {found!r}; accepted are "
-                f"{', '.join(MODEL_TYPES)}: choose another upstream_source"
+                f"{self.name}: config.json says model_type {found!r}"
+                + (f", which is refused: {reason}" if reason else "")
+                + f"; accepted are {', '.join(accepted)}: choose another "
+                "upstream_source"
             )
         try:
             return AutoConfig.from_pretrained(self.folder, trust_remote_code=False)
@@ -74,24 +80,19 @@ class ModelFiles:
                 "replace the file"
             ) from e
 
-    def reads_normalised(self) -> bool:
-        """Say whether the model was trained on normalised waveforms."""
+    def preprocessor(self, default: str) -> dict[str, Any]:
+        """Read preprocessor_config.json; empty, with a warning, if there is none.
+
+        ``default`` says what is done then, as transformers does.
+        """
         values = self._read("preprocessor_config.json")
         if not values:
             logger.warning(
-                "%s: no preprocessor_config.json; waveforms are normalised to zero "
-                "mean and unit variance, as transformers does by default",
+                "%s: no preprocessor_config.json; %s, as transformers does by default",
                 self.name,
+                default,
             )
-        rate = values.get("sampling_rate", SAMPLE_RATE)
-        normalised = values.get("do_normalize", True)
-        if rate != SAMPLE_RATE or not isinstance(normalised, bool):
-            raise InputError(
-                f"{self.name}: preprocessor_config.json says sampling_rate {rate} and "
-                f"do_normalize {normalised!r}; they must be {SAMPLE_RATE} and true or "
-                "false: choose another model"
-            )
-        return normalised
+        return values
 
     @functools.cached_property
     def weights(self) -> list[Path]:

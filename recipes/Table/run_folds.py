@@ -1,0 +1,17 @@
+#!/usr/bin/env python3
+"""Train and test all folds of the corpus that a table describes, then the results.
+
+    python run_folds.py hparams/train.yaml --table FILE.csv --n_folds 5
+
+It takes what ``train.py`` takes; ``--folds 1,3`` runs some folds only. Finished folds
+are skipped, and a fold that fails does not stop the others.
+"""
+
+from pathlib import Path
+
+from sercorr.training.folds import run_folds
+from sercorr.training.program import program
+
+if __name__ == "__main__":
+    train = Path(__file__).with_name("train.py")
+    program(lambda arguments: run_folds(train, arguments), __doc__)
