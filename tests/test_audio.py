@@ -231,6 +231,25 @@ def test_a_part_is_what_it_would_be_as_a_file(tmp_path, rate, name, start, end):
     np.testing.assert_allclose(part, mixed, rtol=0, atol=atol)
 
 
+def test_mp3_of_varying_bit_rate_is_read_without_seeking(tmp_path):
+    """Seeking there gives other samples, and soundfile seeks after each reading."""
+    rate, generator = 44100, np.random.default_rng(0)
+    times = np.arange(40 * rate) / rate
+    sound = 0.3 * np.sin(2 * np.pi * (200 + 20 * np.sin(times / 3)) * times)
+    sound += 0.2 * generator.standard_normal(len(times)) * (np.sin(2 * times) > 0)
+    path = tmp_path / "vbr.mp3"
+    soundfile.write(
+        path, sound, rate, "MPEG_LAYER_III", compression_level=0.5,
+        bitrate_mode="VARIABLE",
+    )  # fmt: skip
+    whole, _ = soundfile.read(path, dtype="float32")  # in one piece
+    np.testing.assert_allclose(read_samples(path), resample(whole, rate), atol=1e-6)
+    for start in generator.uniform(0, 37, size=12).round(3):
+        part = whole[round(start * rate) : round((start + 2) * rate)]
+        found = read_samples(path, start, start + 2)
+        np.testing.assert_allclose(found, resample(part, rate), atol=1e-6)
+
+
 def test_a_part_may_end_a_rounding_behind_the_file(tmp_path):
     path = write(tmp_path / "a.wav", noise(8006), 8000)  # 1.00075 s
     np.testing.assert_array_equal(read_samples(path, 0, 1.001), read_samples(path))

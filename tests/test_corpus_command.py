@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -112,6 +113,7 @@ def test_an_official_split_that_shares_speakers_is_said(tmp_path, rows, capsys):
     assert "official split: 8.3 % of test clips are by unknown speakers" in text
     assert cells(block(text, "Clips by speaker:"), "unknown")[-1] == "1"
     assert "--fold_by group --n_folds 3" in text  # the split would be refused
+    assert re.search(r"Other folds were not taken: .* test speakers also stand", text)
 
 
 def test_official_folds_and_the_next_command(tmp_path, rows, capsys):

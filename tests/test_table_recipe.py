@@ -224,7 +224,7 @@ def test_two_corpora_that_cannot_be_compared(table, other, tmp_path):
     assert "labels has angry, which no clip of other has" in text
     assert "give --labels happy,sad" in text
     text = refusal(tmp_path / "out", table=table, test_table=table)
-    assert "48 of the 48 clips of table are of files that table has, too" in text
+    assert "both corpora are called table" in text
     text = refusal(tmp_path / "out", table=table, test_table=other, n_folds=4)
     assert "n_folds is 4, but another corpus is tested" in text
 
@@ -269,3 +269,95 @@ def test_a_clip_that_is_too_short_for_the_encoder_is_named(table, tmp_path):
     given = {"upstream_source": build_encoder(tmp_path / "sew", "sew"), "n_folds": 4}
     with pytest.raises(InputError, match=r"Ann_sad_3.wav: 0\.0300 s are too short for"):
         train(tmp_path / "out", table=made, **given)
+
+
+def test_manifests_of_another_command_are_refused(table, other, tmp_path):
+    """Two commands with one manifest_folder: the first's plan is not the second's."""
+    shared = tmp_path / "manifests"
+    third = make_table(tmp_path / "third", ("angry", "sad"), ("Flo", "Gus"), seed=80)
+    third = third.rename(third.with_name("third.csv"))
+    grid = tmp_path / "grid.yaml"
+    given = {"table": table, "grid": grid, "manifest_folder": shared}
+    line = words(tmp_path / "out", **given, test_table=f"{other},{third}")
+    with quick_training():
+        grid.write_text("m: {pooling: mean}")
+        assert run_grid(line) == 0
+        grid.write_text("m: {pooling: mean}\nc: {pooling: corr}")
+        with pytest.raises(InputError, match=r"\.json: it is not of this corpus"):
+            run_grid(line)
+    assert not (tmp_path / "out/third/c/fold_1/metrics.json").exists()
+
+
+def test_a_grid_cannot_change_what_decides_the_corpus(table, tmp_path):
+    grid, mine = tmp_path / "grid.yaml", tmp_path / "mine.yaml"
+    grid.write_text("a: {kind: x}")
+    mine.write_text(
+        f"based_on: {SETTINGS}\nkind: y\n"
+        "corpus: !name:sercorr.corpora.tables.read_table\n"
+        "    table: !ref <table>\n    drop: !ref <kind>\n"
+    )
+    line = words(tmp_path / "out", table=table, grid=grid)
+    with pytest.raises(InputError, match="a: kind decides the corpus or the upstream"):
+        run_grid([str(mine), *line[1:]])
+
+
+def test_folds_of_other_data_are_not_averaged_in_silence(table, tmp_path):
+    from sercorr.reporting.report import report_folder
+
+    rows = read_rows(table)
+    fewer = write_rows(table.parent / "fewer.csv", rows[1:])
+    train(tmp_path / "out", table=table, n_folds=2)
+    train(tmp_path / "out", table=fewer, n_folds=2, fold=2)
+    text = report_folder(tmp_path / "out")
+    assert "Settings differ between folds: manifests." in text
+    train(tmp_path / "same", table=table, n_folds=2)
+    train(tmp_path / "same", table=table, n_folds=2, fold=2)
+    assert "differ" not in report_folder(tmp_path / "same")
+
+
+def test_names_and_copies_in_both_corpora(table, other, tmp_path, capsys):
+    from sercorr.reporting.report import report_folder
+
+    train(tmp_path / "out", table=table, test_table=other)
+    assert "note: 1 test speakers have names that table has, too" in (
+        capsys.readouterr().out
+    )
+    record = json.loads((tmp_path / "out/fold_1/run.json").read_text())
+    assert record["speakers"] == {
+        "test": 2, "shared": 0, "unknown": 0, "same_names": 1,
+    }  # fmt: skip
+    assert "1 test speakers have names of training speakers" in report_folder(
+        tmp_path / "out"
+    )
+    copies = tmp_path / "copies"
+    copies.mkdir()
+    rows = []
+    for number, row in enumerate(read_rows(table)):
+        (copies / f"{number}.wav").write_bytes(
+            (table.parent / row["file"]).read_bytes()
+        )
+        rows.append({**row, "file": f"{number}.wav", "speaker": f"new{number % 3}"})
+    made = write_rows(copies / "copies.csv", rows)
+    text = refusal(tmp_path / "no", table=table, test_table=made)
+    assert "48 of the 48 clips of copies are of files that table has, too" in text
+    same = write_rows(tmp_path / "table.csv", read_rows(other))
+    text = refusal(
+        tmp_path / "no", table=table, test_table=same
+    )  # whose files are not even looked for
+    assert "both corpora are called table" in text
+
+
+def test_the_same_sound_cannot_train_and_test(table, tmp_path):
+    """Two people in one part of a recording: a fold would hear what it tests."""
+    rows = [{**row, "start": 0, "end": 0.4} for row in read_rows(table)]
+    twin = {**rows[0], "speaker": "Bob", "emotion": "sad"}
+    made = write_rows(table.parent / "twin.csv", [*rows, {**twin, "start": 0.15}])
+    text = refusal(tmp_path / "out", table=made, n_folds=4)
+    assert "most of which is in wavs/Ann_happy_0.wav#0.0-0.4, which trains" in text
+    apart = write_rows(table.parent / "twin.csv", [*rows, {**twin, "end": 0.1}])
+    text = refusal(tmp_path / "out", table=apart, n_folds=4)
+    assert "tests wavs/Ann_happy_0.wav#0.0-0.1, most of which" in text
+    crosstalk = [{**row, "end": 0.25} for row in rows]
+    twin = {**twin, "start": 0.2, "end": 0.4}
+    made = write_rows(table.parent / "twin.csv", [*crosstalk, twin])
+    train(tmp_path / "out", table=made, n_folds=4)

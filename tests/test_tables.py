@@ -340,3 +340,31 @@ def test_a_hundred_thousand_rows(tmp_path):
     assert sum((clip.vote_counts or {}).get("a", 0) for clip in corpus.utterances) == (
         20_000 * (1 + 2 + 3 + 4)
     )
+
+
+def test_speakers_that_differ_in_capitals_are_said(tmp_path):
+    path = tmp_path / "t.csv"
+    lines = [
+        f"{i}.wav,sad,{name}" for i, name in enumerate(["ann", "Ann", "Bo", "B o"])
+    ]
+    path.write_text("\n".join(["file,emotion,speaker", *lines]), encoding="utf-8")
+    (note,) = [n for n in read_table(path).notes if "capitals" in n]
+    assert note.startswith("speakers whose names differ in capitals or blanks alone: 1")
+    assert "such as Ann, ann;" in note
+
+
+def test_smoothed_shares_may_be_rounded(tmp_path):
+    hard = [[1, 0, 0, 0], [0.5, 0.5, 0, 0], [0, 0.25, 0.75, 0]]
+    for decimals in (2, 3, 6):
+        shares = [[round(0.95 * p + 0.0125, decimals) for p in row] for row in hard]
+        rows = [
+            f"{i}.wav,a,Ann,{','.join(map(str, row))}" for i, row in enumerate(shares)
+        ]
+        path = tmp_path / "t.csv"
+        heads = "file,emotion,speaker,votes_a,votes_b,votes_c,votes_d"
+        path.write_text("\n".join([heads, *rows]), encoding="utf-8")
+        corpus = read_table(path)
+        assert any("smooth" in note for note in corpus.notes)
+        found = corpus.utterances[1].vote_counts
+        assert found["a"] == found["b"]
+        assert set(found) == {"a", "b"}

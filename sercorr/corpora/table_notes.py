@@ -29,6 +29,15 @@ def describe_clips(clips: Sequence[Utterance], rows: Sequence[Row]) -> list[str]
     speakers = [clip.speaker for clip in clips if clip.speaker != UNKNOWN]
     if len(speakers) < len(clips):
         notes.append(f"clips whose speaker is unknown: {len(clips) - len(speakers)}")
+    spellings: dict[str, set[str]] = {}
+    for name in speakers:
+        spellings.setdefault(" ".join(name.lower().split()), set()).add(name)
+    if unlike := sorted(min(names) for names in spellings.values() if len(names) > 1):
+        shown = ", ".join(sorted(spellings[" ".join(unlike[0].lower().split())]))
+        notes.append(
+            f"speakers whose names differ in capitals or blanks alone: {len(unlike)}, "
+            f"such as {shown}; they are taken for different people"
+        )
     if len(set(speakers)) == len(clips) > 1:
         notes.append(
             "every clip has a speaker of its own; if nobody knows who speaks, write "

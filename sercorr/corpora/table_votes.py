@@ -13,7 +13,7 @@ PREFIX = "votes_"
 """Before the label in the name of a column, however it is capitalised."""
 
 _ROUNDED = 1e-6  # between shares that were equal before they were written
-_SUM = 1e-3  # how far shares may be from a sum of 1
+_SUM = 5e-3  # how far each share may be rounded, where they must have a sum of 1
 
 
 def vote_columns(source: str, columns: Iterable[str]) -> dict[str, str]:
@@ -82,7 +82,7 @@ def find_smoothing(votes: np.ndarray) -> float:
     (0.0333, 0.0)
     """
     classes = votes.shape[1] if len(votes) else 0
-    if classes < 3 or (abs(votes.sum(1) - 1) > _SUM).any():
+    if classes < 3 or (abs(votes.sum(1) - 1) > _SUM * classes).any():
         return 0.0
     smallest = votes.min(1)
     least = float(smallest.min())

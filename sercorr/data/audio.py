@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 MIN_SAMPLES = 400
 """Shortest usable clip at 16 kHz: one frame of 25 ms."""
 
+_SKIPPED = 1 << 16  # samples at a time, where a part cannot be sought
 _UNKNOWN_SIZE = 0x7FFFF000  # programs that write to a pipe promise this or more bytes
 _UNKNOWN_FRAMES = 1 << 40  # or this many samples
 
@@ -276,18 +277,33 @@ def read_audio(
     return torch.from_numpy(read_samples(path, start, end))
 
 
+class _Recording(soundfile.SoundFile):
+    """A file that is read from beginning to end where seeking cannot be trusted.
+
+    In MP3 files of varying bit rate it leads to other samples, and soundfile seeks
+    after each reading of a file that says it can.
+    """
+
+    def seekable(self) -> bool:
+        return self.format != "MP3" and super().seekable()
+
+
 def _decode(
     path: str | os.PathLike, info: AudioInfo, places: range
 ) -> Iterator[np.ndarray]:
     """Read the file's own samples in ``places``, a step at a time, mixed and at 16 kHz.
 
-    A whole file is read without seeking, which not every format allows.
+    What lies before the part is decoded and dropped where seeking cannot be trusted.
     """
     resampler = Resampler(info.sample_rate)
     try:
-        with soundfile.SoundFile(os.fspath(path)) as file:
-            if places.start:
-                file.seek(places.start)
+        with _Recording(os.fspath(path)) as file:
+            if file.seekable():
+                if places.start:
+                    file.seek(places.start)
+            else:
+                for place in range(0, places.start, _SKIPPED):
+                    file.read(min(_SKIPPED, places.start - place), dtype="float32")
             for place in places:
                 wanted = min(places.step, places.stop - place)
                 frames = file.read(wanted, dtype="float32", always_2d=True)

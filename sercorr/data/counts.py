@@ -85,6 +85,13 @@ def print_counts(corpus: Corpus, counts: Counts, labels: Sequence[str]) -> None:
     Console(highlight=False, width=1000).print(table)
 
 
+def print_others(corpus: Corpus, labels: Sequence[str]) -> None:
+    """Print how many clips have classes that are not among ``labels``, if any."""
+    others = {name: n for name, n in corpus.emotions.items() if name not in labels}
+    if others:
+        print(f"note: clips of other labels left out: {list_counts(others)}")
+
+
 def compare_with_full_release(corpus: Corpus, counts: Counts) -> list[str]:
     """Say how counts differ from the published ones, in no or a few lines to print."""
     different, here, there = [], 0, 0

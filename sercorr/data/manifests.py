@@ -21,11 +21,16 @@ from sercorr.data.counts import (
     Counts,
     compare_with_full_release,
     count_clips,
-    list_counts,
     print_counts,
+    print_others,
     require_labels,
 )
-from sercorr.data.cross_corpus import as_other_corpus, require_other_files
+from sercorr.data.cross_corpus import (
+    as_other_corpus,
+    require_other_files,
+    same_names,
+)
+from sercorr.data.overlaps import require_unheard_sound
 from sercorr.data.splits import (
     PARTS,
     count_speakers,
@@ -122,17 +127,19 @@ class ManifestPlan:
             print_counts(self.corpus, self.counts, self.labels)
         else:
             print(f"{self.folder}: up to date ({len(self.used)} clips)")
-        left_out = {
-            name: count
-            for name, count in self.corpus.emotions.items()
-            if name not in self.labels
-        }
-        if left_out:
-            print(f"note: clips of other labels left out: {list_counts(left_out)}")
-        if self.test_corpus is not None and self.texts:
-            print(f"tested on {self.test_corpus.name}:")
-            counts = count_clips(self.test_corpus, self.tested, self.labels)
-            print_counts(self.test_corpus, counts, self.labels)
+        print_others(self.corpus, self.labels)
+        if self.test_corpus is not None:
+            if self.texts:
+                print(f"tested on {self.test_corpus.name}:")
+                counts = count_clips(self.test_corpus, self.tested, self.labels)
+                print_counts(self.test_corpus, counts, self.labels)
+            print_others(self.test_corpus, self.labels)
+            if same := self.record["speakers"]["1"]["same_names"]:
+                print(
+                    f"note: {same} test speakers have names that {self.corpus.name} "
+                    "has, too; if they are the same people, the test is not of new "
+                    "speakers"
+                )
         if self.record["skipped"]:
             print(
                 f"note: {len(self.record['skipped'])} unusable clips left out, listed "
@@ -254,6 +261,7 @@ def plan_manifests(
             "leave them out with --skip_bad_audio True"
         )
     splits = split(used, test_clips=None if one else tested)
+    require_unheard_sound(corpus, splits, used)
     texts = {
         _file(fold, part): "{\n" + ",\n".join(lines[name] for name in ids) + "\n}\n"
         for fold, parts in splits.items()
@@ -270,6 +278,8 @@ def plan_manifests(
         str(fold): count_speakers({p: [clips[i] for i in parts[p]] for p in parts})
         for fold, parts in splits.items()
     }
+    if test_corpus is not None:
+        record["speakers"]["1"]["same_names"] = same_names(used, test_corpus, tested)
     record["files"] = {
         name: hashlib.sha256(text.encode()).hexdigest() for name, text in texts.items()
     }

@@ -45,8 +45,14 @@ class Run:
 
     @property
     def differing(self) -> list[str]:
-        """Settings, other than ``fold``, in which the folds are not the same."""
-        trees = [settings_of(record) for record in self.records.values()]
+        """Settings, other than ``fold``, in which the folds are not the same.
+
+        ``manifests`` stands for the data: the corpus, or what its files say.
+        """
+        trees = [
+            {**settings_of(record), "manifests": record.get("manifests")}
+            for record in self.records.values()
+        ]
         keys = sorted({key for tree in trees for key in tree} - {"fold"})
         return [k for k in keys if any(t.get(k) != trees[0].get(k) for t in trees)]
 

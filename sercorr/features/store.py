@@ -29,7 +29,7 @@ from sercorr.features.entry import (
 from sercorr.files import atomic_path, make_folder, write_json
 from sercorr.lobes.upstream.frozen import UpstreamInfo
 
-AUDIO_VERSION = 2
+AUDIO_VERSION = 3
 """Raised when `sercorr.data.audio.read_samples` gives other samples for a file."""
 
 DTYPES = ("float16", "bfloat16", "float32")

@@ -8,7 +8,7 @@ import numpy as np
 from huggingface_hub import EvalResult, ModelCardData
 
 from sercorr import __version__
-from sercorr.evaluation.metrics import RATES
+from sercorr.evaluation.metrics import RATES, rate_name
 from sercorr.inference.parts import ModelParts
 from sercorr.lobes.described import describe_head
 
@@ -135,7 +135,8 @@ def model_card(parts: ModelParts, transformers_note: str | None = None) -> str:
 def _front_matter(parts: ModelParts, title: str, for_transformers: bool) -> str:
     """Give the YAML that the hub reads."""
     revision = parts.about.get("upstream_revision")
-    metrics, corpus = parts.about.get("metrics") or [], _corpus(parts.about)
+    metrics = parts.about.get("metrics") or []
+    corpus = parts.about.get("test_corpus") or _corpus(parts.about)
     scores = [
         EvalResult(
             task_type="audio-classification",
@@ -167,18 +168,20 @@ def _results(parts: ModelParts) -> str:
         return (
             "## Training data and results\n\nNot known: no scores came with the head.\n"
         )
-    held_out = settings.get("valid_session")
-    validation = (
-        f"{100 * settings.get('valid_ratio', 0.2):g} % of the other clips"
-        if held_out is None
-        else f"part {held_out} of the corpus"
+    other = about.get("test_corpus")
+    tested = (
+        f"{about.get('n_folds')} folds; "
+        + _FOLDS.get(str(settings.get("fold_by")), "folds of its own")
+        if other is None
+        else f"all of it but what validates; tested on another one, {other}"
     )
+    rate = rate_name(settings.get("select_by", "wa"))
     lines = [
         "## Training data and results\n",
-        f"Corpus: {_corpus(about)}, {about.get('n_folds')} folds; "
-        f"{_FOLDS.get(str(settings.get('fold_by')), 'folds of its own')}. The epoch "
-        f"was chosen on {validation}, the test clips were then classified once. WA is "
-        "the share of clips that are right, UA the mean of the classes' recalls.\n",
+        f"Corpus: {_corpus(about)}, {tested}. The epoch was chosen by {rate} on "
+        f"{_validation(settings)}, the test clips were then classified once. WA is the "
+        "share of clips that are right, UA the mean of the classes' recalls.\n",
+        *_speakers(about),
         f"| fold | test clips | {' | '.join(name for name, _ in RATES.values())} |",
         "|---" * (2 + len(RATES)) + "|",
         *(_row(str(fold["fold"]), fold["n"], fold) for fold in metrics),
@@ -202,8 +205,44 @@ def _row(name: str, clips: int, rates: Mapping[str, Any]) -> str:
     )
 
 
+def _validation(settings: Mapping[str, Any]) -> str:
+    """Say what a run was validated on."""
+    held_out = settings.get("valid_session")
+    share = f"{100 * settings.get('valid_ratio', 0.2):g} %"
+    drawn = {
+        "speaker": f"all clips of {share} of the other speakers",
+        "group": "the part of the corpus after the tested one",
+    }.get(str(settings.get("valid_by")), f"{share} of the other clips")
+    if held_out is not None:
+        return f"part {held_out} of the corpus"
+    if settings.get("fold_by") == "official":
+        return f"the split's validation set or, where there is none, {drawn}"
+    return drawn
+
+
+def _speakers(about: Mapping[str, Any]) -> list[str]:
+    """Say how far the tests were not of new speakers."""
+    lines, counts = [], about.get("speakers") or []
+    if any(count["shared"] for count in counts):
+        shared = ", ".join(f"{one['shared']} of {one['test']}" for one in counts)
+        lines.append(
+            f"**Speaker-dependent**: {shared} test speakers also train or validate; "
+            "expect less of other people.\n"
+        )
+    if any(count.get("same_names") for count in counts):
+        lines.append("Some test speakers have names of training speakers.\n")
+    if unknown := max((count["unknown"] for count in counts), default=0):
+        lines.append(
+            f"The speakers of {unknown} clips are unknown: they may also be among the "
+            "others.\n"
+        )
+    return lines
+
+
 def _corpus(about: Mapping[str, Any]) -> str:
-    """Name the corpus by its reader: ``iemocap`` for ``!name:x.read_iemocap``."""
+    """Name the corpus; of old runs by its reader, ``!name:x.read_iemocap``."""
+    if "corpus" in about:
+        return str(about["corpus"])
     reader = (about.get("settings") or {}).get("corpus") or {}
     tag = reader.get("tag", "") if isinstance(reader, dict) else str(reader)
     return tag.rpartition(".")[2].removeprefix("read_") or "unknown"

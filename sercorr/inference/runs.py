@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
+from ruamel.yaml.scalarstring import DoubleQuotedScalarString
 from safetensors import SafetensorError, safe_open
 from speechbrain.utils.run_opts import RunOptions
 from torch import nn
@@ -104,6 +105,8 @@ def read_run(
             "n_folds": record["n_folds"],
             "metrics": [metrics for metrics, _ in read],
             "settings": about["settings"],
+            **{key: record[key] for key in ("corpus", "test_corpus") if key in record},
+            "speakers": [its["speakers"] for _, its, _ in found if "speakers" in its],
         },
     )
 
@@ -185,6 +188,8 @@ def _load_own_parts(
 ) -> dict[str, Any]:
     """Construct the head and the upstream that a run's settings name."""
     (file, *_), tree = read_settings(folder / "hyperparams.yaml")
+    # the table that they came from may be gone; quoted, as `no` would become False
+    tree["labels"] = [DoubleQuotedScalarString(label) for label in record["labels"]]
     wanted = closure(tree, ["modules", "upstream", "labels"])
     for key in [key for key in tree if key not in wanted]:
         del tree[key]

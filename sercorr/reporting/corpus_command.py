@@ -226,6 +226,7 @@ def _next_step(
     command = f"python {recipe}/run_folds.py {recipe}/hparams/train.yaml"
     return [
         f"Next, train and test all folds:\n    {' '.join([command, *words])}",
+        *([f"Other folds were not taken: {fault}"] if fault else []),
         *missing_classes(splits, {clip.id: clip for clip in clips}, labels),
     ]
 
@@ -233,7 +234,11 @@ def _next_step(
 def _choose_folds(
     corpus: Corpus, clips: Sequence[Utterance], suggested: dict[str, Any]
 ) -> tuple[dict[str, Any], Splits, str]:
-    """Choose folds of new speakers that can be made, or say why there are none."""
+    """Choose folds of new speakers that can be made.
+
+    The last item says why there are none, or not those that come first, as official
+    ones do.
+    """
     speakers = len({clip.speaker for clip in clips})
     most = max(Counter(clip.emotion for clip in clips).values())
     tried = [suggested] if suggested else []
@@ -247,10 +252,12 @@ def _choose_folds(
         {"fold_by": "speaker", "n_folds": number}
         for number in range(min(_FOLDS, speakers, most), 1, -1)
     ]
-    fault = "there is one speaker only"
+    faults = []
     for settings in tried:
         try:
-            return settings, make_splits(corpus, clips, **settings), ""
+            splits = make_splits(corpus, clips, **settings)
         except InputError as error:
-            fault = str(error)
-    return {}, {}, fault
+            faults.append(str(error))
+        else:
+            return settings, splits, "".join(faults[:1])
+    return {}, {}, faults[-1] if faults else "there is one speaker only"

@@ -79,6 +79,13 @@ def _speaker_remarks(run: Run) -> list[str]:
         remarks.append(
             f"Speaker-dependent: {text} test speakers also train or validate."
         )
+    if same := max(
+        (count.get("same_names", 0) for count in counts.values()), default=0
+    ):
+        remarks.append(
+            f"{same} test speakers have names of training speakers; if they are the "
+            "same people, this is speaker-dependent."
+        )
     unknown = max((count["unknown"] for count in counts.values()), default=0)
     if unknown:
         remarks.append(

@@ -170,9 +170,23 @@ def _matrix(
         {kind: first, **{head: row.get(head, "") for head in columns}}
         for first, row in cells.items()
     ]
+    classes: dict[str, list[str]] = {}
+    for name in summaries:
+        first = name.partition("/")[0]
+        classes.setdefault(first, heads[name][0].metrics[0]["labels"])
+    remarks = []
+    if len(set(map(tuple, classes.values()))) > 1:
+        listed = "; ".join(
+            f"{one}: {', '.join(names)}" for one, names in classes.items()
+        )
+        remarks = [
+            f"Rows are of different classes, with another chance each ({listed}); only "
+            "numbers of one row can be compared."
+        ]
     return [
         f"{kind} x pooling: {_heading(lead)} (std over the folds)",
         [rows],
+        *remarks,
     ]
 
 

@@ -15,6 +15,7 @@ from sercorr.data.batches import make_loaders
 from sercorr.data.manifests import ManifestPlan, plan_manifests, read_splits
 from sercorr.errors import InputError
 from sercorr.features import LiveFeatures, StoredFeatures, open_features
+from sercorr.files import file_digest
 
 Splits = dict[str, dict[str, dict[str, Any]]]
 
@@ -54,10 +55,19 @@ def plan_data(hparams: Mapping[str, Any]) -> ManifestPlan:
 def read_fold(hparams: Mapping[str, Any], manifests: ManifestPlan) -> Splits:
     """Read the manifests of the fold that the settings name.
 
-    A clip that is too short for the upstream is an `InputError`.
+    Manifests that are not those of the plan (another command has written there), and
+    a clip that is too short for the upstream, are an `InputError`.
     """
+    folder = manifests.folder / f"fold_{hparams['fold']}"
+    for name, digest in manifests.digests[hparams["fold"]].items():
+        if file_digest(folder / f"{name}.json") != digest:
+            raise InputError(
+                f"{folder / name}.json: it is not of this corpus and these settings: "
+                "another command has written there; give each a manifest_folder of "
+                "its own"
+            )
     splits = read_splits(
-        manifests.folder / f"fold_{hparams['fold']}",
+        folder,
         manifests.roots,
         hparams["labels"],
         hparams.get("allow_shared_speakers", False),

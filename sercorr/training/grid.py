@@ -31,7 +31,7 @@ from sercorr.training.dataio import (
 from sercorr.training.folds import settings_of_folds
 from sercorr.training.program import parse_arguments, take_options
 from sercorr.training.run import Run
-from sercorr.training.settings import Settings, plain_tree, read_tree
+from sercorr.training.settings import Settings, closure, plain_tree, read_tree
 
 SIDE_BY_SIDE = 8
 """Most heads at once: their activations are all in memory."""
@@ -144,6 +144,14 @@ def _plan_heads(
 ) -> tuple[Path, ManifestPlan, dict[int, dict[str, Run]]]:
     """Plan what one command line asks for: its folder, manifests, and runs by fold."""
     by_fold = settings_of_folds(arguments)
+    tree = next(iter(by_fold.values())).tree
+    common = closure(tree, ["corpus", "data_folder", "labels", "upstream"])
+    for name, overrides in grid.items():
+        if shared := sorted(common & overrides.keys()):
+            raise InputError(
+                f"{name}: {shared[0]} decides the corpus or the upstream, which are "
+                "the same for all heads; give it on the command line"
+            )
     first = next(iter(by_fold.values())).load()
     root, manifests = Path(first["output_folder"]), plan_data(first)
     runs = {

@@ -33,6 +33,7 @@ from sercorr.evaluation.results import write_fold
 from sercorr.features import require_precision
 from sercorr.files import (
     atomic_path,
+    json_digest,
     read_json,
     require_writable,
     write_json,
@@ -164,6 +165,7 @@ class Run:
                 "corpus": self.manifests.corpus.name,
                 **({"test_corpus": other.name} if other else {}),
                 "speakers": self.manifests.record["speakers"][str(self.fold)],
+                "manifests": json_digest(self.manifests.record["files"]),
                 "labels": list(self.hparams["labels"]),
                 "fold": self.fold,
                 "n_folds": self.hparams["n_folds"],
