@@ -21,7 +21,7 @@ def make_diary(folder: Path) -> Corpus:
         name, emotion = f"{day}-{i:02d}", LABELS[i % 3]
         path = folder / day / f"{name}.wav"
         path.parent.mkdir(parents=True, exist_ok=True)
-        soundfile.write(path, np.zeros(1600 + i), 16000)
+        soundfile.write(path, np.full(1600 + i, number / 99), 16000)
         clips.append(
             Utterance(
                 id=name,

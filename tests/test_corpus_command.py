@@ -127,7 +127,7 @@ def test_official_folds_and_the_next_command(tmp_path, rows, capsys):
         [fold, "32", "4", "16", "2", "0"] for fold in "123"
     ]
     words = f"--table '{table}' --map merry=glad --fold_by official --n_folds 3"
-    assert f"recipes/Table/hparams/train.yaml {words}" in text
+    assert f"recipes/Table/hparams/small.yaml {words}" in text
 
 
 def test_folds_without_a_class_are_named_and_none_are_made_up(tmp_path, rows, capsys):
@@ -142,7 +142,7 @@ def test_folds_without_a_class_are_named_and_none_are_made_up(tmp_path, rows, ca
     for row in rows:
         row["speaker"] = "p0"
     text, _ = look(capsys, write_csv(tmp_path / "t.csv", rows))
-    assert "No folds that would be fair: there is one speaker only" in text
+    assert "No folds that would be fair: only one speaker is known" in text
     assert "run_folds" not in text
 
 

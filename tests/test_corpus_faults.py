@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from looking import figures_of, look, make_rows, run, write, write_csv
 
-from sercorr.corpora.inspection import find_equal_files
 from sercorr.corpora.tables import read_table
+from sercorr.data.copies import find_equal_files
 from sercorr.data.utterances import read_durations
 from sercorr.errors import InputError
 

@@ -251,6 +251,8 @@ def test_a_grid_over_corpora(table, other, tmp_path, capsys):
     page = (tmp_path / "both/grid.md").read_text()
     assert "other/m" in page
     assert "third/c" in page
+    text = refusal(tmp_path / "two", table=table, test_table=f"{other},{third}")
+    assert "give one table, or several to run_grid.py" in text
     with pytest.raises(InputError, match="names are those of folders, so they must"):
         run_grid(words(tmp_path / "two", **given, test_table=f"{other},{other}"))
     bad = f"{other},{tmp_path / 'gone.csv'}"
@@ -269,6 +271,26 @@ def test_a_clip_that_is_too_short_for_the_encoder_is_named(table, tmp_path):
     given = {"upstream_source": build_encoder(tmp_path / "sew", "sew"), "n_folds": 4}
     with pytest.raises(InputError, match=r"Ann_sad_3.wav: 0\.0300 s are too short for"):
         train(tmp_path / "out", table=made, **given)
+
+
+def test_each_table_of_a_grid_takes_its_own_labels_of_the_map(table, other, tmp_path):
+    third = make_table(tmp_path / "third", ("angry", "calm"), ("Flo", "Gus"), seed=80)
+    third = third.rename(third.with_name("third.csv"))
+    grid = tmp_path / "grid.yaml"
+    grid.write_text("m: {pooling: mean}")
+    given = {"table": table, "grid": grid, "test_table": f"{other},{third}"}
+    maps = {"test_map": "angry=sad,calm=happy,sad=angry"}  # the last one in `other`
+    with quick_training():
+        assert run_grid(words(tmp_path / "out", **given, **maps)) == 0
+    found = [
+        json.loads((tmp_path / "out" / name / "m/fold_1/metrics.json").read_text())
+        for name in ("other", "third")
+    ]
+    assert [one["labels"] for one in found] == [["angry", "happy"], ["happy", "sad"]]
+    assert [one["n"] for one in found] == [24, 16]
+    bad = words(tmp_path / "two", **given, test_map="calmer=happy")
+    with pytest.raises(InputError, match=r"--test_map has the label 'calmer', which"):
+        run_grid(bad)
 
 
 def test_manifests_of_another_command_are_refused(table, other, tmp_path):

@@ -6,25 +6,16 @@ are decoded.
 
 import os
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import soundfile
-from tqdm import tqdm
 
 from sercorr.data.audio import AudioInfo, read_header, require_one_frame
+from sercorr.data.copies import find_equal_files, in_threads
 from sercorr.data.utterances import Corpus, Utterance
 from sercorr.errors import InputError
-from sercorr.files import file_digest
-
-_THREADS = 8  # more than cores, as they wait for the disk
-_AT_ONCE = 32  # files: handing out single ones takes as long as reading their headers
-_HEAD = 1 << 16  # bytes that decide whether a whole file must be read
-
-_Item = TypeVar("_Item")
-_Result = TypeVar("_Result")
 
 
 class Format(NamedTuple):
@@ -71,7 +62,7 @@ def inspect_files(
     """
     parts = {clip.id: corpus.part(clip) for clip in clips}
     places = list(dict.fromkeys(os.fspath(part.file) for part in parts.values()))
-    read = _in_threads(_read_file, places, "reading headers", quiet)
+    read = in_threads(_read_file, places, "reading headers", quiet)
     files = dict(zip(places, read, strict=True))
     durations: dict[str, float] = {}
     faults: dict[str, dict[str, str]] = defaultdict(dict)
@@ -135,42 +126,6 @@ def find_copies(
     return [equal for equal in copies.values() if len(equal) > 1]
 
 
-def find_equal_files(places: Iterable[str], quiet: bool = False) -> list[list[str]]:
-    """Find files of equal bytes; only those that may be equal are read as a whole.
-
-    Raises
-    ------
-    InputError
-        A file cannot be read.
-
-    Example
-    -------
-    >>> import tempfile
-    >>> from pathlib import Path
-    >>> folder = Path(tempfile.mkdtemp())
-    >>> for name, text in (("a", "x"), ("b", "y"), ("c", "x")):
-    ...     _ = (folder / name).write_text(text)
-    >>> found = find_equal_files(os.fspath(folder / name) for name in "abc")
-    >>> [[Path(place).name for place in equal] for equal in found]
-    [['a', 'c']]
-    """
-    groups = [list(places)]
-    looks: tuple[tuple[Callable[[str], int | bytes | str], str], ...] = (
-        (os.path.getsize, "comparing sizes"),
-        (_head, "comparing heads"),
-        (file_digest, "comparing files"),
-    )
-    for look, title in looks:
-        asked = [place for group in groups for place in group]
-        seen = dict(zip(asked, _in_threads(look, asked, title, quiet), strict=True))
-        finer: dict[tuple[int, int | bytes | str], list[str]] = defaultdict(list)
-        for number, group in enumerate(groups):
-            for place in group:
-                finer[number, seen[place]].append(place)
-        groups = [group for group in finer.values() if len(group) > 1]
-    return groups
-
-
 class _Fault(NamedTuple):
     kind: str
     message: str
@@ -184,27 +139,3 @@ def _read_file(place: str) -> tuple[AudioInfo, str] | _Fault:
         return _Fault(kind, str(error))
     found = soundfile.info(place)
     return info, f"{found.format} {found.subtype}"
-
-
-def _head(place: str) -> bytes:
-    with open(place, "rb") as file:
-        return file.read(_HEAD)
-
-
-def _in_threads(
-    work: Callable[[_Item], _Result], items: Sequence[_Item], title: str, quiet: bool
-) -> list[_Result]:
-    def some(first: int) -> list[_Result]:
-        return [work(item) for item in items[first : first + _AT_ONCE]]
-
-    hidden = True if quiet else None  # None: hidden unless it is a terminal
-    results: list[_Result] = []
-    pool = ThreadPoolExecutor(_THREADS)
-    try:
-        with tqdm(desc=title, total=len(items), delay=1, disable=hidden) as bar:
-            for found in pool.map(some, range(0, len(items), _AT_ONCE)):
-                results += found
-                bar.update(len(found))
-        return results
-    finally:
-        pool.shutdown(cancel_futures=True)  # an interruption need not wait for the rest

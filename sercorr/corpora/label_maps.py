@@ -113,13 +113,19 @@ def _require_wanted(
         "map": ",".join(f"{name}={label}" for name, label in {**to, **alike}.items()),
     }
     drop, new = (f"--{name} {shlex.quote(text)}" for name, text in texts.items())
+    hint = ""
+    for name in wanted:
+        if name not in class_of.values():
+            close = difflib.get_close_matches(name, others, n=1)
+            hint += f"; {name} is none, did you mean {close[0]}?" if close else ""
     found = ", ".join(
         f"{name} ({counts[name]}{f', as {to[name]}' if name in to else ''})"
         for name in others
     )
     raise InputError(
         f"{source}: labels that are not wanted: {found}; wanted are "
-        f"{', '.join(wanted)}; to leave them out, add {drop}; to count one as another, "
+        f"{', '.join(wanted)}{hint}; to leave them out, add {drop}; to count one as "
+        "another, "
         f"such as {new}"
     )
 

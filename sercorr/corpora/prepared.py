@@ -17,7 +17,6 @@ Folds = dict[str, dict[str, list[Utterance]]]
 """Fold -> ``train``, ``valid``, ``test`` -> clips."""
 
 _ROOT = "{data_root}/"
-_OTHER_ROOT = "{test_root}/"  # of clips of another corpus, tested only
 _REQUIRED = ("wav", "emo", "speaker")
 _KNOWN = {*_REQUIRED, "duration", "code", "votes", "vote_counts", "start", "end"}
 
@@ -98,6 +97,7 @@ def read_prepared(
                 f"{folder}: its manifests do not say where {min(placeless)} and the "
                 "other recordings are; add --data-folder DIR"
             )
+    _add_places(clips, folds)
     place = Path(folder).absolute()
     corpus = Corpus(
         (place.parent if place.name == "manifests" else place).name,
@@ -107,6 +107,17 @@ def read_prepared(
         notes=_notes(place, others),
     )
     return corpus, folds
+
+
+def _add_places(clips: dict[str, Utterance], folds: Folds) -> None:
+    """Give each clip the fold that tests it; of one fold, its part."""
+    for number, parts in folds.items():
+        for part, some in parts.items():
+            for clip in some:
+                if len(folds) == 1:
+                    clips[clip.id] = replace(clips[clip.id], split=part)
+                elif part == "test":
+                    clips[clip.id] = replace(clips[clip.id], fold=int(number))
 
 
 def _notes(folder: Path, others: int) -> list[str]:
@@ -137,7 +148,7 @@ def _utterance(
             f"{path}: {identity} is {entry}; it must have {', '.join(_REQUIRED)}; "
             "prepare the data again"
         )
-    if entry["wav"].startswith(_OTHER_ROOT):
+    if "corpus" in entry:  # another one, which is tested
         return None
     others = [key for key in entry if key not in _KNOWN]
     names.update(others)

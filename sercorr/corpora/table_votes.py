@@ -143,7 +143,12 @@ def add_votes(
                 of_class[name] = of_class.get(name, 0.0) + value
     used = {clip.emotion for clip in clips if clip.emotion}
     if missing := sorted(used - set(classes)):
-        notes.append(f"no column has votes for {', '.join(missing)}: they have none")
+        others = sorted({name for name in classes if name} - used)
+        notes.append(
+            f"no column has votes for {', '.join(missing)}: they have none"
+            + f" (there are votes for {', '.join(others)}, which no clip is)"
+            * bool(others)
+        )
     voted = [
         replace(c, vote_counts=counts[c.id]) if counts.get(c.id) else c for c in clips
     ]

@@ -24,7 +24,7 @@ def shared_labels(
     labels = table_labels(table, mapping, drop)
     if test_table is None:
         return labels
-    others = table_labels(test_table, test_mapping, test_drop)
+    others = read_test_table(test_table, test_mapping, test_drop).emotions
     shared = [label for label in labels if label in others]
     if len(shared) < 2:
         raise InputError(
@@ -33,6 +33,24 @@ def shared_labels(
             "rename some with --map and --test_map, as in --test_map happiness=happy"
         )
     return shared
+
+
+def read_test_table(
+    table: str | os.PathLike, mapping: LabelMap = None, drop: Names = None
+) -> Corpus:
+    """Read a table that is tested alone; messages name its own options."""
+    if "," in os.fspath(table) and not os.path.exists(table):
+        raise InputError(
+            f"test_table is {os.fspath(table)}; give one table, or several to "
+            "run_grid.py"
+        )
+    try:
+        return read_table(table, mapping=mapping, drop=drop)
+    except InputError as error:
+        text = str(error)
+        for option in ("map", "drop"):
+            text = text.replace(f"--{option} ", f"--test_{option} ")
+        raise InputError(text) from error
 
 
 def read_training_table(

@@ -30,7 +30,7 @@ from sercorr.data.cross_corpus import (
     require_other_files,
     same_names,
 )
-from sercorr.data.overlaps import require_unheard_sound
+from sercorr.data.overlaps import copy_notes, count_copies
 from sercorr.data.splits import (
     PARTS,
     count_speakers,
@@ -261,7 +261,7 @@ def plan_manifests(
             "leave them out with --skip_bad_audio True"
         )
     splits = split(used, test_clips=None if one else tested)
-    require_unheard_sound(corpus, splits, used)
+    copies = count_copies(corpus, splits, used)
     texts = {
         _file(fold, part): "{\n" + ",\n".join(lines[name] for name in ids) + "\n}\n"
         for fold, parts in splits.items()
@@ -271,15 +271,16 @@ def plan_manifests(
         texts[SKIPPED] = "\n".join(problems.values()) + "\n"
     clips = {clip.id: clip for clip in (*used, *tested)}
     record["skipped"] = list(problems)
-    record["notes"] = [note for note in notes if note] + missing_classes(
-        splits, clips, labels
-    )
+    notes += missing_classes(splits, clips, labels) + copy_notes(copies)
+    record["notes"] = list(filter(None, notes))
     record["speakers"] = {
         str(fold): count_speakers({p: [clips[i] for i in parts[p]] for p in parts})
         for fold, parts in splits.items()
     }
     if test_corpus is not None:
         record["speakers"]["1"]["same_names"] = same_names(used, test_corpus, tested)
+    for fold, count in copies.items():
+        record["speakers"][str(fold)] |= {"copies": count} if count else {}
     record["files"] = {
         name: hashlib.sha256(text.encode()).hexdigest() for name, text in texts.items()
     }
@@ -384,6 +385,7 @@ def _line(corpus: Corpus, clip: Utterance, root: str = "{data_root}") -> str:
         "start": None if whole else clip.start,
         "end": clip.end,
         "duration": clip.duration,
+        **({"corpus": corpus.name} if root != "{data_root}" else {}),
         "emo": clip.emotion,
         "code": clip.code,
         "speaker": clip.speaker,

@@ -5,6 +5,7 @@ in which its files were found has any influence.
 """
 
 import random
+import warnings
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -211,7 +212,9 @@ def folds_of_speakers(
         y=[clip.emotion for clip in clips],
         groups=[number[clip.speaker] for clip in clips],
     )
-    return [sorted({clips[i].speaker for i in tested}) for _, tested in folds]
+    with warnings.catch_warnings():  # of rare classes, which are refused or noted later
+        warnings.simplefilter("ignore", UserWarning)
+        return [sorted({clips[i].speaker for i in tested}) for _, tested in folds]
 
 
 def _check_settings(
@@ -249,7 +252,7 @@ def _check_parts(
         raise InputError(
             f"{place} would train without a clip of {names}; "
             "choose other folds (fold_by, n_folds, valid_by, valid_ratio), or leave "
-            "the class out of labels"
+            "the class out (--labels, of a table --drop)"
         )
     if not allow_shared_speakers:
         speakers = {part: {clip.speaker for clip in parts[part]} for part in parts}
@@ -284,6 +287,11 @@ def _tests(
             f"fold_by is {fold_by!r}; it must be group, speaker or official"
         )
     names = sorted({name for name in fold_of.values() if name is not None})
+    if not names:
+        raise InputError(
+            f"fold_by official: {corpus.name} has no official folds or split (of a "
+            "table, the column fold or split); use --fold_by speaker"
+        )
     if n_folds != len(names):
         kind = corpus.group_name if fold_by == "group" else "official fold"
         raise InputError(

@@ -125,7 +125,15 @@ class Corpus:
     notes: Sequence[str] = ()
 
     def __post_init__(self) -> None:
-        if self.group_name in ("wav", "duration", "emo", "code", "start", "end"):
+        if self.group_name in (
+            "wav",
+            "duration",
+            "emo",
+            "code",
+            "corpus",
+            "start",
+            "end",
+        ):
             raise ValueError(
                 f"group_name is a key of manifests (got {self.group_name})"
             )

@@ -29,6 +29,7 @@ Splits = dict[int, dict[str, list[str]]]
 
 _DATABASE = "db.yaml"  # in the folder of an audformat database
 _PICTURES = (".png", ".svg")
+_FEW = 2000  # clips, for which small.yaml is meant
 _FOLDS = 5  # of speakers, where there are as many
 _MOST_GROUPS = 20  # that are left out one by one
 _RECIPES = "IEMOCAP, CREMA-D, MSP-Podcast, MELD, MSP-IMPROV"
@@ -76,7 +77,7 @@ def corpus_command(given: argparse.Namespace) -> int:
     figures = corpus_figures(corpus, labels, inspection, copies, source.folds)
     ends = list(_write(given, corpus, labels, figures, inspection.durations))
     if not given.quiet:
-        ends += _next_step(given, source, labels)
+        ends += _next_step(given, source, labels, bool(figures["faults"]))
     faults = fault_parts(figures)
     parts = faults if given.quiet else [*corpus_parts(figures), *ends]
     if parts:
@@ -194,7 +195,7 @@ def _write(
 
 
 def _next_step(
-    given: argparse.Namespace, source: _Source, labels: Sequence[str]
+    given: argparse.Namespace, source: _Source, labels: Sequence[str], unusable: bool
 ) -> list[str]:
     """Write the next command, and what stands in its way."""
     if source.kind == "manifests" and not given.outfile:
@@ -223,7 +224,10 @@ def _next_step(
         if value is not None
     ]
     recipe = "recipes/Table"
-    command = f"python {recipe}/run_folds.py {recipe}/hparams/train.yaml"
+    settings = "small" if len(clips) < _FEW else "train"
+    command = f"python {recipe}/run_folds.py {recipe}/hparams/{settings}.yaml"
+    if unusable:
+        words.append("--skip_bad_audio True")
     return [
         f"Next, train and test all folds:\n    {' '.join([command, *words])}",
         *([f"Other folds were not taken: {fault}"] if fault else []),
@@ -260,4 +264,5 @@ def _choose_folds(
             faults.append(str(error))
         else:
             return settings, splits, "".join(faults[:1])
-    return {}, {}, faults[-1] if faults else "there is one speaker only"
+    why = "only one speaker is known"
+    return {}, {}, faults[-1] if faults else why

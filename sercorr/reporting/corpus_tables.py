@@ -195,13 +195,14 @@ def _copy_parts(figures: Figures) -> Parts:
     if copies is None:
         return ["Copies: not looked for"]
     if not copies:
-        return ["Copies: no two clips have the same audio, byte for byte"]
+        return ["Copies: no two clips are the same part of files of equal bytes"]
     differing = sum(bool(same["differ"]) for same in copies)
     lines = [f"Copies: {_count(len(copies), 'recording')} byte for byte the same:"]
     if differing:
         lines[0] = (
             f"Copies: {_count(len(copies), 'recording')} byte for byte the same, "
-            f"{differing} of them with two labels or speakers, which is an error:"
+            f"{differing} of them with two labels or speakers, an error of the corpus; "
+            "leave them out:"
         )
     for same in copies[:_MOST]:
         rows = zip(same["clips"], same["classes"], same["speakers"], strict=True)

@@ -79,6 +79,11 @@ def _speaker_remarks(run: Run) -> list[str]:
         remarks.append(
             f"Speaker-dependent: {text} test speakers also train or validate."
         )
+    if copies := sum(count.get("copies", 0) for count in counts.values()):
+        remarks.append(
+            f"{copies} test clips are copies of clips that train or validate: the "
+            "numbers are too high."
+        )
     if same := max(
         (count.get("same_names", 0) for count in counts.values()), default=0
     ):

@@ -9,7 +9,7 @@ from speechbrain.utils.distributed import infer_device
 from torch.utils.data import DataLoader
 
 from sercorr import SAMPLE_RATE
-from sercorr.corpora.tables import read_table
+from sercorr.corpora.training_table import read_test_table
 from sercorr.data.audio import Part
 from sercorr.data.batches import make_loaders
 from sercorr.data.manifests import ManifestPlan, plan_manifests, read_splits
@@ -40,7 +40,7 @@ def plan_data(hparams: Mapping[str, Any]) -> ManifestPlan:
     other = None
     if table is not None:
         mapping, drop = hparams.get("test_map"), hparams.get("test_drop")
-        other = read_table(table, mapping=mapping, drop=drop)
+        other = read_test_table(table, mapping, drop)
     return plan_manifests(
         corpus() if callable(corpus) else corpus,
         require(hparams, "manifest_folder"),

@@ -8,13 +8,14 @@ the reading of the features; what they compute is their own.
 import contextlib
 import re
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from speechbrain.utils.logger import setup_logging
 from speechbrain.utils.run_opts import RunOptions
 
+from sercorr.corpora.tables import table_labels
 from sercorr.data.manifests import ManifestPlan
 from sercorr.errors import InputError
 from sercorr.features import LiveFeatures, StoredFeatures
@@ -124,19 +125,39 @@ def run_grid(arguments: Sequence[str]) -> int:
             f"--test_table is {given['test_table']!r}; the tables' names are those of "
             "folders, so they must differ"
         )
-    first = ["--test_table", tables[0]]
-    root = Path(parse_arguments([*rest, *first]).load()["output_folder"])
-    _, rest = take_options(("output_folder",), rest)
+    settings = parse_arguments([*rest, "--test_table", tables[0]])
+    own = _options_of_tables(settings, tables)
+    root = Path(parse_arguments([*rest, *own[0]]).load()["output_folder"])
+    _, rest = take_options(("output_folder", "test_map", "test_drop"), rest)
     planned = [
-        _plan_heads(
-            grid,
-            [*rest, "--output_folder", str(root / name), "--test_table", table],
-        )
-        for name, table in zip(names, tables, strict=True)
+        _plan_heads(grid, [*rest, "--output_folder", str(root / name), *options])
+        for name, options in zip(names, own, strict=True)
     ]
     status = max([_run_heads(*plan) for plan in planned])
     print(report_folder(root))
     return status
+
+
+def _options_of_tables(settings: Settings, tables: Sequence[str]) -> list[list[str]]:
+    """Give each table the labels of ``test_map`` and ``test_drop`` that it has.
+
+    A label that no table has stays with all of them, to be refused.
+    """
+    tree = plain_tree(settings.tree)
+    labels = [set(table_labels(table)) for table in tables]
+    everywhere = set().union(*labels)
+
+    def own(names: Iterable[str], has: set[str]) -> list[str]:
+        return [name for name in names if name in has or name not in everywhere]
+
+    options = []
+    for table, has in zip(tables, labels, strict=True):
+        mapping, drop = tree.get("test_map") or {}, tree.get("test_drop") or []
+        pairs = ",".join(f"{name}={mapping[name]}" for name in own(mapping, has))
+        names = ",".join(own(drop, has))
+        of_labels = ["--test_map", pairs or "{}", "--test_drop", names or "[]"]
+        options.append(["--test_table", table, *of_labels])
+    return options
 
 
 def _plan_heads(

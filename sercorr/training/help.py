@@ -86,7 +86,9 @@ def format_help(
         if key.startswith("_") or key not in described:
             continue
         entry = described[key]
-        if entry.default.startswith(("!new", "!name", "!apply")) or not entry.default:
+        computed = entry.default.startswith("!apply") and entry.comment
+        made = entry.default.startswith(("!new", "!name", "!apply"))
+        if (made and not computed) or not entry.default:
             objects.append(f"{key} ({entry.default or 'a mapping'})")
             continue
         if entry.section != section:
@@ -94,6 +96,7 @@ def format_help(
             lines += ["", f"  {section}"] if section else [""]
         required = entry.default.startswith("!PLACEHOLDER")
         default = "required" if required else entry.default.removeprefix("!ref ")
+        default = "found out" if computed else default
         lines += _entry(f"--{key}", f"{entry.comment} [{default}]".strip())
     lines += ["", "  Objects: replace them in a settings file of your own"]
     lines += [f"    {text}" for text in objects]

@@ -293,7 +293,11 @@ class Run:
                 f"{self.folder}: it has results or checkpoints but no {RECORD} that "
                 "says of what; choose another --output_folder, or remove that folder"
             )
-        differences = _differences(record["identity"], self.identity)
+        old, new = (dict(one) for one in (record["identity"], self.identity))
+        data = [one.pop("data", None) for one in (old, new)]
+        differences = _differences(old, new)
+        if data[0] != data[1]:
+            differences.append("its clips or their labels are others")
         if differences:
             more = len(differences) - _MOST_SHOWN
             shown = differences[:_MOST_SHOWN] + [f"{more} more"] * (more > 0)
