@@ -223,7 +223,9 @@ def test_a_corpus_that_has_changed(release, tmp_path):
     lists = {p: p.read_bytes() for p in tmp_path.rglob("manifests/**/*.json")}
     clip = sorted(corpus.glob("Session2/sentences/wav/*/*.wav"))[0]
     clip.write_bytes(clip.with_name(sorted(os.listdir(clip.parent))[-1]).read_bytes())
-    with pytest.raises(InputError, match=r"holds another run .*its clips or their labels are others"):
+    with pytest.raises(
+        InputError, match=r"holds another run .*its clips or their labels are others"
+    ):
         train(corpus, tmp_path / "out")
     assert {p: p.read_bytes() for p in lists} == lists
 
