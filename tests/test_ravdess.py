@@ -46,7 +46,8 @@ def test_six_official_folds_of_actors(ravdess, tmp_path, capsys):
     plan = plan_manifests(corpus, tmp_path, valid_session=3, **settings)
     plan.write()
     plan.report()
-    rows = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
+    said = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
+    rows = [line for line in said if "copies" not in line]  # its sounds are the same
     assert rows[0] == "group neutral calm happy sad angry fearful disgust surprised all"
     assert rows[7] == "all 96 192 192 192 192 192 192 192 1440"
     assert rows[8] == "note: not read: songs, and the sound of videos (1)"
