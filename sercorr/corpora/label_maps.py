@@ -125,8 +125,7 @@ def _require_wanted(
     raise InputError(
         f"{source}: labels that are not wanted: {found}; wanted are "
         f"{', '.join(wanted)}{hint}; to leave them out, add {drop}; to count one as "
-        "another, "
-        f"such as {new}"
+        f"another, such as {new}"
     )
 
 

@@ -1,6 +1,8 @@
 """The table that is trained on, and its classes where another one is tested."""
 
+import contextlib
 import os
+from collections.abc import Iterator
 
 from sercorr.corpora.label_maps import LabelMap, Names
 from sercorr.corpora.tables import read_table, table_labels
@@ -24,7 +26,8 @@ def shared_labels(
     labels = table_labels(table, mapping, drop)
     if test_table is None:
         return labels
-    others = read_test_table(test_table, test_mapping, test_drop).emotions
+    with _test_options(test_table):
+        others = table_labels(test_table, test_mapping, test_drop)
     shared = [label for label in labels if label in others]
     if len(shared) < 2:
         raise InputError(
@@ -39,18 +42,8 @@ def read_test_table(
     table: str | os.PathLike, mapping: LabelMap = None, drop: Names = None
 ) -> Corpus:
     """Read a table that is tested alone; messages name its own options."""
-    if "," in os.fspath(table) and not os.path.exists(table):
-        raise InputError(
-            f"test_table is {os.fspath(table)}; give one table, or several to "
-            "run_grid.py"
-        )
-    try:
+    with _test_options(table):
         return read_table(table, mapping=mapping, drop=drop)
-    except InputError as error:
-        text = str(error)
-        for option in ("map", "drop"):
-            text = text.replace(f"--{option} ", f"--test_{option} ")
-        raise InputError(text) from error
 
 
 def read_training_table(
@@ -68,3 +61,20 @@ def read_training_table(
     """
     wanted = labels if test_table is None else None
     return read_table(table, data_folder, mapping, drop, wanted)
+
+
+@contextlib.contextmanager
+def _test_options(table: str | os.PathLike) -> Iterator[None]:
+    """Let messages on a table that is tested name its own options."""
+    if "," in os.fspath(table) and not os.path.exists(table):
+        raise InputError(
+            f"test_table is {os.fspath(table)}; give one table, or several to "
+            "run_grid.py"
+        )
+    try:
+        yield
+    except InputError as error:
+        text = str(error)
+        for option in ("map", "drop"):
+            text = text.replace(f"--{option} ", f"--test_{option} ")
+        raise InputError(text) from error

@@ -1,13 +1,12 @@
 """Testing on another corpus than the one that is trained on."""
 
-import functools
 import os
 from collections.abc import Sequence
 from dataclasses import replace
 
+from sercorr.data.copies import find_equal_files
 from sercorr.data.utterances import UNKNOWN, Corpus, Utterance
 from sercorr.errors import InputError
-from sercorr.files import file_digest
 
 
 def as_other_corpus(corpus: Corpus) -> Corpus:
@@ -45,20 +44,12 @@ def require_other_files(
             "name"
         )
     own = {os.path.realpath(corpus.part(clip).file) for clip in used}
-    by_size: dict[int, set[str]] = {}
-    for file in own:
-        if os.path.isfile(file):
-            by_size.setdefault(os.path.getsize(file), set()).add(file)
-
-    @functools.cache
-    def is_own(file: str) -> bool:
-        if file in own or not os.path.isfile(file):
-            return file in own
-        rivals = by_size.get(os.path.getsize(file), set())
-        return bool(rivals) and digest(file) in set(map(digest, rivals))
-
-    digest = functools.cache(file_digest)
-    same = [c for c in tested if is_own(os.path.realpath(other.part(c).file))]
+    theirs = {clip.id: os.path.realpath(other.part(clip).file) for clip in tested}
+    heard = set(own)
+    for equal in find_equal_files(filter(os.path.isfile, own.union(theirs.values()))):
+        if own.intersection(equal):
+            heard.update(equal)
+    same = [clip for clip in tested if theirs[clip.id] in heard]
     if same:
         raise InputError(
             f"{len(same)} of the {len(tested)} clips of {other.name} are of files that "

@@ -213,7 +213,6 @@ def plan_manifests(
         require_labels(test_corpus, labels, shared_with=corpus)
         test_corpus = as_other_corpus(test_corpus)
         tested = [clip for clip in test_corpus.utterances if clip.emotion in labels]
-        require_other_files(corpus, used, test_corpus, tested)
     split = partial(
         make_splits,
         corpus,
@@ -226,9 +225,8 @@ def plan_manifests(
         allow_shared_speakers=allow_shared_speakers,
     )
     one = test_corpus is None
-    split(
-        used, test_clips=None if one else tested
-    )  # refuses wrong settings before all headers are read
+    # refuses wrong settings before all headers are read
+    splits = split(used, test_clips=None if one else tested)
     folder = Path(manifest_folder)
     settings = {"labels": sorted(labels), "skip_bad_audio": skip_bad_audio}
     record: dict[str, Any] = {
@@ -245,6 +243,8 @@ def plan_manifests(
         return ManifestPlan(
             corpus, folder, list(labels), used, written, {}, test_corpus, tested
         )
+    if test_corpus is not None:
+        require_other_files(corpus, used, test_corpus, tested)
     used, problems, resampled = read_durations(corpus, used)
     notes = [resampled]
     lines = {clip.id: _line(corpus, clip) for clip in used}
@@ -260,7 +260,8 @@ def plan_manifests(
             f"{len(problems)} clips cannot be used:\n{listed}{more}\nmend them, or "
             "leave them out with --skip_bad_audio True"
         )
-    splits = split(used, test_clips=None if one else tested)
+    if problems:
+        splits = split(used, test_clips=None if one else tested)
     copies = count_copies(corpus, splits, used)
     texts = {
         _file(fold, part): "{\n" + ",\n".join(lines[name] for name in ids) + "\n}\n"

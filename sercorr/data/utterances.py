@@ -8,22 +8,18 @@ import functools
 import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from sercorr import SAMPLE_RATE
 from sercorr.data.audio import AudioInfo, Part, read_header, require_one_frame
+from sercorr.data.copies import in_threads
 from sercorr.errors import InputError
 
 UNKNOWN = "unknown"
 """Speaker of a clip whose speaker is not known."""
-
-_READERS = 8  # threads that read headers: more than cores, as they wait for the disk
 
 
 @dataclass(frozen=True)
@@ -194,17 +190,12 @@ def read_durations(
         return info
 
     usable, problems, others = [], {}, 0
-    pool = ThreadPoolExecutor(_READERS)
-    try:
-        results = pool.map(read, clips)
-        bar = tqdm(results, "reading headers", len(clips), delay=1, disable=None)
-        for clip, info in zip(clips, bar, strict=True):
-            if isinstance(info, str):
-                problems[clip.id] = info
-                continue
-            usable.append(replace(clip, duration=info.seconds))
-            others += (info.sample_rate, info.channels) != (SAMPLE_RATE, 1)
-    finally:
-        pool.shutdown(cancel_futures=True)  # or an interruption would read all first
+    results = in_threads(read, clips, "reading headers", quiet=False)
+    for clip, info in zip(clips, results, strict=True):
+        if isinstance(info, str):
+            problems[clip.id] = info
+            continue
+        usable.append(replace(clip, duration=info.seconds))
+        others += (info.sample_rate, info.channels) != (SAMPLE_RATE, 1)
     remark = f"{others} clips are not {SAMPLE_RATE} Hz mono; reading converts them"
     return usable, problems, remark if others else ""
