@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from sercorr import __version__
 from sercorr.errors import run_program
+from sercorr.reporting.commands import add_reporting
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -26,15 +27,8 @@ def make_parser() -> argparse.ArgumentParser:
     _add_timeline(commands)
     _add_app(commands)
     _add_export(commands)
-    _add_corpus(commands)
-    results = commands.add_parser(
-        "results",
-        help="print the results of a run, a grid or a fold, and write them again",
-        description="Print the results below FOLDER (folds, seeds, heads of a grid), "
-        "and write results.json, results.md and the plots again.",
-    )
-    results.add_argument("folder", metavar="FOLDER", help="the output_folder of a run")
-    results.set_defaults(run=_results)
+    add_reporting(commands)
+    _add_report(commands)
     _add_cache(commands)
     return parser
 
@@ -174,59 +168,50 @@ def _add_export(commands: argparse._SubParsersAction) -> None:
     export.set_defaults(run=_export)
 
 
-def _add_corpus(commands: argparse._SubParsersAction) -> None:
-    corpus = commands.add_parser(
-        "corpus",
-        help="look at a corpus: clips, speakers, classes, faults, copies; write its "
-        "table",
-        description="Look at a corpus before anything is trained on it. No sample is "
-        "decoded, nothing is changed. The exit status is 1 if clips cannot be used.",
+def _add_report(commands: argparse._SubParsersAction) -> None:
+    report = commands.add_parser(
+        "report",
+        help="write all results of a run, a grid or an experiment as one HTML file",
+        description="Write one HTML file that needs no network: what was run, tables "
+        "to sort, comparison, figures, calibration, groups, and clips to listen to "
+        "with the attention over them; beside it all tables as .md and as .tex "
+        "(booktabs).",
     )
-    corpus.add_argument(
-        "source",
-        nargs="?",
-        metavar="FILE_OR_FOLDER",
-        help="a table (CSV, JSON Lines) with the columns file, emotion, speaker; the "
-        "folder of an audformat database, of a corpus that is known by its file "
-        "names, or of manifests that a recipe has written",
+    report.add_argument("folder", metavar="FOLDER", help="the output_folder of a run")
+    report.add_argument(
+        "--outfile", metavar="FILE.html", help="where to [FOLDER/report.html]"
     )
-    corpus.add_argument(
-        "--known",
+    report.add_argument(
+        "--head",
         metavar="NAME",
-        help="which corpus the folder is [found out]; list: show which there are",
+        help="which head is listened to and grouped [the best on validation clips]",
     )
-    corpus.add_argument(
+    report.add_argument(
         "--data-folder",
         metavar="DIR",
-        help="what the files of a table are relative to [the table's folder]; where "
-        "the recordings of manifests are",
+        help="where the recordings are [where run.json says]",
     )
-    corpus.add_argument(
-        "--map",
-        dest="mapping",
-        metavar="A=B,...",
-        help="labels of the table -> classes, such as happy=hap,excited=hap",
+    report.add_argument(
+        "--clips",
+        type=int,
+        default=6,
+        metavar="N",
+        help="confident errors, and as many rare successes, to listen to [6]",
     )
-    corpus.add_argument(
-        "--drop", metavar="A,...", help="labels of the table that are left out"
+    report.add_argument(
+        "--max-mb",
+        type=float,
+        default=20.0,
+        metavar="MB",
+        help="largest file, in megabytes; what does not fit is named [20]",
     )
-    corpus.add_argument("--labels", metavar="A,...", help="the classes [all]")
-    corpus.add_argument(
-        "--outfile", metavar="FILE.csv", help="write the clips as a table there"
+    report.add_argument(
+        "--upstream",
+        metavar="SOURCE",
+        help="folder or hub name of the upstream, if it is not where run.json says",
     )
-    corpus.add_argument(
-        "--plot", metavar="FILE", help="draw a picture there: .png or .svg"
-    )
-    corpus.add_argument("--json", metavar="FILE", help="write all figures there")
-    corpus.add_argument(
-        "--no-hash",
-        action="store_true",
-        help="do not look for files of equal bytes, which reads those of equal size",
-    )
-    corpus.add_argument(
-        "--quiet", action="store_true", help="print only what cannot be used"
-    )
-    corpus.set_defaults(run=_corpus)
+    report.add_argument("--device", help="cpu, cuda or cuda:0 [a GPU if there is one]")
+    report.set_defaults(run=_report)
 
 
 def _add_cache(commands: argparse._SubParsersAction) -> None:
@@ -350,16 +335,10 @@ def _export(given: argparse.Namespace) -> int:
     return export_command(given)
 
 
-def _corpus(given: argparse.Namespace) -> int:
-    from sercorr.reporting.corpus_command import corpus_command
+def _report(given: argparse.Namespace) -> None:
+    from sercorr.inference.report_command import report_command
 
-    return corpus_command(given)
-
-
-def _results(given: argparse.Namespace) -> None:
-    from sercorr.reporting.report import report_folder
-
-    print(report_folder(given.folder))
+    report_command(given)
 
 
 def _cache_info(given: argparse.Namespace) -> None:

@@ -11,6 +11,7 @@ os.environ["OMP_NUM_THREADS"] = "1"
 from pathlib import Path
 
 import pytest
+from matplotlib.figure import Figure
 from models import FAMILIES, NORMS, build_model
 
 
@@ -36,3 +37,17 @@ def real_release() -> Path:
     if not Path(folder).is_dir():
         pytest.fail(f"SERCORR_TEST_RELEASE is {folder}, which is not a folder")
     return Path(folder)
+
+
+@pytest.fixture
+def drawn(monkeypatch):
+    """Collect the figures that are saved."""
+    figures = []
+    savefig = Figure.savefig
+
+    def save(figure, *arguments, **options):
+        figures.append(figure)
+        savefig(figure, *arguments, **options)
+
+    monkeypatch.setattr(Figure, "savefig", save)
+    return figures

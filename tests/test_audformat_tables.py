@@ -102,6 +102,27 @@ def test_segments_with_their_own_speakers(base, tmp_path):
     assert clips[FILES[1], 0.1, None].id == f"{FILES[1]}#0.1-"
 
 
+@pytest.mark.parametrize("misc", [False, True])
+def test_genders_are_what_the_scheme_of_the_speakers_says(base, tmp_path, misc):
+    emotions(base, "labels", [0, 1, 2, 3])
+    base.save(tmp_path / "none")
+    known = {"03": {"gender": "male"}, "08": {"gender": "female"}}
+    if misc:
+        index = pd.Index(list(known), name="speaker", dtype="string")
+        base["people"] = audformat.MiscTable(index)
+        base["people"]["gender"] = audformat.Column()
+        base["people"]["gender"].set([some["gender"] for some in known.values()])
+    labels = "people" if misc else known
+    base.schemes["speaker"] = audformat.Scheme("str", labels=labels)
+    base.save(tmp_path / "some")
+    clips = read_table(tmp_path / "none").utterances
+    assert {clip.traits for clip in clips} == {None}
+    mapped = base["files"]["speaker"].get(map="gender")
+    traits = [clip.traits for clip in read_table(tmp_path / "some").utterances]
+    assert traits == [None if pd.isna(m) else {"gender": m} for m in mapped]
+    assert traits[:2] == [{"gender": "male"}, {"gender": "female"}]
+
+
 def test_official_splits_are_put_together(base, tmp_path):
     emotions(base, "emotion", [0, 1, 2, 3])
     emotions(base, "e.train", [0, 2], "train")

@@ -176,6 +176,33 @@ def test_votes_are_those_of_who_only_heard(cremad):
     assert read_cremad(cremad).notes[1:] == ["1859 clips have no votes on the voice"]
 
 
+def test_actors_and_intensities(small):
+    names = ["1001_IEO_ANG_LO", "1001_IEO_ANG_MD", "1001_IEO_ANG_HI", "1001_TIE_ANG_XX"]
+    for name in [*names, "1002_TIE_ANG_XX"]:
+        (small / "AudioWAV" / f"{name}.wav").write_bytes(b"RIFF")
+
+    def traits() -> dict:
+        return {clip.id: clip.traits for clip in read_cremad(small).utterances}
+
+    assert [traits()[name] for name in names] == [
+        {"intensity": "low"},
+        {"intensity": "medium"},
+        {"intensity": "high"},
+        None,
+    ]
+    table = small / "VideoDemographics.csv"
+    table.write_text("ActorID,Age,Sex,Race\n1001,51,Male,x\n1002,21,Female,x\n")
+    assert [traits()[name] for name in (*names[2:], "1002_TIE_ANG_XX")] == [
+        {"gender": "male", "intensity": "high"},
+        {"gender": "male"},
+        {"gender": "female"},
+    ]
+    table.write_text("ActorID,Age\n1001,51\n")
+    message = r"VideoDemographics\.csv: its columns are \['ActorID', 'Age'\]; expected"
+    with pytest.raises(InputError, match=message):
+        read_cremad(small)
+
+
 def test_labels_by_what_most_heard(cremad):
     corpus = read_cremad(cremad, labels_by="voice")
     clips = {clip.id: clip for clip in corpus.utterances}

@@ -175,15 +175,11 @@ def test_killed_again_and_again(arguments, alone, tmp_path):
     assert_same(root, alone, grid)
 
 
-def test_the_papers_grids_are_grids():
-    folder = Path(__file__).parents[1] / TRAIN_YAML
-    sizes = {p.stem: len(read_grid(p)) for p in folder.parent.glob("grid_*.yaml")}
-    assert sizes == {
-        "grid_poolings": 5,
-        "grid_heads": 4,
-        "grid_poolings_fbank": 5,
-        "grid_dropout_smoothing": 28,
-    }
+def test_the_heads_of_an_experiment_are_a_grid():
+    folder = (Path(__file__).parents[1] / TRAIN_YAML).parents[1] / "experiments"
+    grid = read_grid(folder / "heads.yaml")
+    assert grid["heads16"] == {"n_heads": 16}
+    assert len(grid) == 4
 
 
 def test_a_head_added_later_leaves_the_others_alone(arguments, alone, tmp_path):

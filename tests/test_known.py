@@ -169,6 +169,29 @@ def test_speakers_groups_and_ids(releases):
         assert clip.fold == (4 if name == "ravdess" else None)
 
 
+def test_what_else_is_known_of_a_clip(releases):
+    women = {
+        "ravdess": {f"Actor_{number:02d}" for number in range(2, 25, 2)},
+        "emodb": {"08", "09", "13", "14", "16"},
+        "savee": set(),
+        "tess": {"OAF", "YAF"},
+        "emovo": {"f1", "f2", "f3"},
+        "esd": {f"00{n}" for n in "01 02 03 07 09 15 16 17 18 19".split()},
+        "shemo": {f"F{number:02d}" for number in range(1, 32)},
+    }
+    for name in MAKERS:
+        strong = Counter()
+        for clip in read_known(name, releases / name).utterances:
+            if name == "casia":  # whose names do not say it
+                assert clip.traits is None
+                continue
+            female = clip.speaker in women[name]
+            assert clip.traits["gender"] == ("female" if female else "male")
+            strong[clip.traits.get("intensity")] += 1
+        if name == "ravdess":  # neutral has no strong recordings
+            assert strong == {"normal": 8 * 96, "strong": 7 * 96}
+
+
 def test_languages_and_parts_of_esd(releases, tmp_path):
     whole = read_known("esd", releases / "esd")
     languages = {clip.speaker: clip.group for clip in whole.utterances}

@@ -79,6 +79,14 @@ def test_labels_actors_and_sounds(release):
     }
 
 
+def test_who_speaks_and_how_it_came_about(release):
+    styles = {"R": "read", "S": "improvised", "T": "improvised", "P": "natural"}
+    for clip in read_msp_improv(release).utterances:
+        _, _, _, actor, kind, _ = clip.id.split("-")
+        gender = "female" if actor[0] == "F" else "male"
+        assert clip.traits == {"gender": gender, "style": styles[kind]}
+
+
 def test_each_rater_votes_once_for_the_main_emotion(release):
     clips = {clip.id[-2:]: clip for clip in read_msp_improv(release).utterances}
     assert clips["04"].votes == [["Happy"], ["Happy"], ["Other"]]

@@ -321,6 +321,21 @@ def test_labels_that_cannot_be_used(release, cells, message):
         read_msp_podcast(release)
 
 
+def test_genders_where_they_are_known(release):
+    change(release, 2, Gender="Male")
+    change(release, 3, Gender="Unknown")
+    clips = sorted(read_msp_podcast(release).utterances, key=lambda clip: clip.id)
+    assert [clip.traits for clip in clips[:3]] == [
+        {"gender": "male"},
+        None,
+        {"gender": "female"},
+    ]
+    path = release / "Labels" / "labels_consensus.csv"
+    rows = csv.reader(path.read_text().splitlines())
+    write_table(path, [[*row[:6], row[7]] for row in rows])
+    assert {clip.traits for clip in read_msp_podcast(release).utterances} == {None}
+
+
 def test_a_missing_column(release):
     path = release / "Labels" / "labels_consensus.csv"
     rows = [row[:-1] for row in csv.reader(path.read_text().splitlines())]

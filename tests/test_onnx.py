@@ -49,6 +49,9 @@ CASES = [
     ),
     Case(("unispeech-sat", "layer"), ("mean",), None),
     Case(("data2vec-audio",), ("attentive_corr",), None),
+    Case(("fbank",), ("attentive_stats", "mhfa"), None),
+    Case(("fbank",), ("mhfa",), "float16"),
+    Case(("fbank",), ("mean_corr",), None),
 ]
 
 
@@ -101,7 +104,7 @@ def test_answers_are_those_of_torch(exported, case):
     bound = 2e-6 if case.stored is None else 1e-4
     assert largest_gap(found, wanted, "probabilities") < bound
     assert all(answer.probabilities.sum() == pytest.approx(1) for answer in found)
-    if set(case.poolings) == {"attentive_corr"}:
+    if set(case.poolings) <= {"attentive_corr", "attentive_stats", "mhfa"}:
         assert largest_gap(found, wanted, "attention") < bound
         assert largest_gap(found, wanted, "times") < 1e-12
     else:

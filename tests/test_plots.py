@@ -16,20 +16,6 @@ from sercorr.reporting.plots import (
 CONFUSION = [[50, 3, 4, 5], [6, 70, 8, 9], [10, 11, 80, 13], [0, 0, 0, 0]]
 
 
-@pytest.fixture
-def drawn(monkeypatch):
-    """Collect the figures that are saved."""
-    figures = []
-    savefig = Figure.savefig
-
-    def save(figure, *arguments, **options):
-        figures.append(figure)
-        savefig(figure, *arguments, **options)
-
-    monkeypatch.setattr(Figure, "savefig", save)
-    return figures
-
-
 def pixels(path):
     picture = image.imread(path)
     assert picture.shape[1] == 1200

@@ -1,4 +1,4 @@
-"""The four poolings: the paper's numbers, padding, extremes, errors."""
+"""All poolings: the numbers of slow loops, padding, extremes, errors."""
 
 import numpy as np
 import pytest
@@ -35,19 +35,44 @@ def make(name: str) -> torch.nn.Module:
     return pooling
 
 
+PARAMETERS = {
+    # W_att, the queries and their biases, in this order
+    "attentive_corr": ["projection.weight", "queries.weight", "queries.bias"],
+    "attentive_stats": ["hidden.weight", "hidden.bias", "score.weight"],
+    "mhfa": ["keys.weight", "queries.weight"],
+}
+SHOWN = {
+    "attentive_corr": references.attention,
+    "attentive_stats": references.stats_attention,
+    "mhfa": lambda *args: references.head_weights(*args).mean(axis=0),
+}
+
+
+def arrays(module: torch.nn.Module) -> list[np.ndarray]:
+    return [parameter.detach().double().numpy() for parameter in module.parameters()]
+
+
 def expected_row(name: str, pooling: torch.nn.Module, frames: np.ndarray) -> np.ndarray:
-    if name == "mean":
-        return references.mean(frames)
-    if name == "mean_std":
-        return references.mean_std(frames)
     weights = np.full(len(frames), 1 / len(frames))
-    if name == "attentive_corr":  # W_att, the queries and their biases, in this order
-        parameters = dict(pooling.attention.named_parameters())
-        names = ["projection.weight", "queries.weight", "queries.bias"]
-        assert list(parameters) == names
-        values = [p.detach().double().numpy() for p in parameters.values()]
-        weights = references.attention(frames, *values)
-    return references.correlation(frames, weights)
+    if name in PARAMETERS:
+        attention = pooling.attention
+        assert [key for key, _ in attention.named_parameters()] == PARAMETERS[name]
+        weights = SHOWN[name](frames, *arrays(attention))
+    mean = references.mean(frames, weights)
+    if name == "mhfa":
+        (values,) = arrays(pooling.values)
+        row = references.mhfa(frames, *arrays(pooling.attention), values)
+    elif name == "log_cov":
+        row = references.log_covariance(frames, eps=1e-3)
+    elif name in ("mean_std", "attentive_stats"):
+        row = references.mean_std(frames, weights)
+    elif name == "mean":
+        row = mean
+    else:
+        assert name in ("corr", "attentive_corr", "mean_corr")
+        row = references.correlation(frames, weights)
+        row = np.concatenate([mean, row]) if name == "mean_corr" else row
+    return row
 
 
 @EACH
@@ -59,10 +84,13 @@ def test_numbers_of_every_item(name, batch):
     for row, real in enumerate(FRAMES):
         expected = expected_row(name, pooling, frames[row, :real].double().numpy())
         np.testing.assert_allclose(found[row], expected, rtol=2e-5, atol=2e-5)
-        if name == "attentive_corr":
-            weights = pooling.attention(frames, lengths)[row]
+        if name in SHOWN:
+            weights = pooling.attention(frames, lengths)[row].detach()
             assert weights.sum().item() == pytest.approx(1)
             assert weights[real:].abs().sum() == 0
+            clip = frames[row, :real].double().numpy()
+            wanted = SHOWN[name](clip, *arrays(pooling.attention))
+            np.testing.assert_allclose(weights[:real], wanted, rtol=2e-5, atol=2e-5)
 
 
 @EACH
@@ -113,7 +141,7 @@ def test_extremes_are_finite_with_finite_gradients(name, case, autocast):
         pooled = pooling(frames)
     assert pooled.dtype == torch.float32
     assert pooled.isfinite().all()
-    if name.endswith("corr") and case in ("one frame", "silence"):
+    if name in ("corr", "attentive_corr") and case in ("one frame", "silence"):
         assert pooled.abs().max() == 0
     (pooled * torch.randn(pooled.shape, generator=generator)).sum().backward()
     assert frames.grad.isfinite().all()
@@ -121,10 +149,15 @@ def test_extremes_are_finite_with_finite_gradients(name, case, autocast):
 
 
 def test_names_and_errors():
-    with pytest.raises(InputError, match="'max'.*mean, mean_std, corr, attentive_corr"):
+    with pytest.raises(InputError) as caught:
         make_pooling("max", 4)
-    with pytest.raises(InputError, match="n_heads is 0"):
-        make_pooling("attentive_corr", 4, n_heads=0)
+    assert str(caught.value) == (
+        "pooling is 'max'; it must be one of mean, mean_std, corr, attentive_corr, "
+        "mean_corr, attentive_stats, mhfa, log_cov"
+    )
+    for name in ("attentive_corr", "mhfa"):
+        with pytest.raises(InputError, match="n_heads is 0"):
+            make_pooling(name, 4, n_heads=0)
     with pytest.raises(InputError, match="input_size is 1; it must be at least 2"):
         CorrelationPooling(1)
     with pytest.raises(ValueError, match=r"\(B, T, 4\) \(got \(2, 3, 5\)\)"):

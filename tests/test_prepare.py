@@ -101,12 +101,15 @@ def test_entries(release, tmp_path):
         assert tested == {part == "test"}
     assert (len(everything), len(made.corpus.utterances)) == (40, 50)
     keys = ["wav", "duration", "emo", "code", "speaker", "session", "votes"]
-    keys.append("vote_counts")
+    keys += ["vote_counts", "traits"]
     for name, entry in everything.items():
         assert list(entry) == keys
         path = Path(entry["wav"].format(data_root=release))
         assert (path.stem, path) == (name, Path(made.clips[name].file))
         assert entry["emo"] == {"exc": "hap"}.get(entry["code"], entry["code"])
+        gender = {"F": "female", "M": "male"}[name.split("_")[-1][0]]
+        style = "improvised" if "_impro" in name else "scripted"
+        assert entry["traits"] == {"gender": gender, "style": style}
     assert everything["Ses01F_script02_2_MXX0"]["speaker"] == "Ses01M"
     for odd in ("Ses03M_impro05a_F000", "Ses04F_impro01_F000", "Ses02F_impro01_F000"):
         votes = everything[odd]["votes"]  # also with Latin-1, with Windows line ends

@@ -17,7 +17,7 @@ from sklearn.metrics import matthews_corrcoef
 
 from sercorr.cli import make_parser
 from sercorr.errors import InputError
-from sercorr.evaluation import metrics, results
+from sercorr.evaluation import metrics, predictions, results
 from sercorr.files import read_json
 from sercorr.training.grid import read_grid
 from sercorr.training.settings import plain_tree
@@ -130,7 +130,8 @@ def test_a_metric_is_in_scores_old_and_new(monkeypatch):
 def test_a_plot_and_a_column(release, tmp_path, monkeypatch):
     wanted: dict = {}
     exec(sections()["A column of predictions.csv"]["columns.py"], wanted)
-    monkeypatch.setattr(results, "CLIP_COLUMNS", wanted["CLIP_COLUMNS"])
+    for module in (predictions, results):
+        monkeypatch.setattr(module, "CLIP_COLUMNS", wanted["CLIP_COLUMNS"])
     train(release, tmp_path)
     fold = tmp_path / "fold_1"
     with open(fold / "predictions.csv", encoding="utf-8") as file:
@@ -140,6 +141,9 @@ def test_a_plot_and_a_column(release, tmp_path, monkeypatch):
     for row in rows:
         assert float(row["duration"]) == manifest[row["id"]]["duration"]
         assert row["file"] == manifest[row["id"]]["wav"]
+    found = predictions.read_predictions(fold / "predictions.csv")
+    assert found.files == [row["file"] for row in rows]
+    assert found.labels == ["neu", "hap", "ang", "sad"]
     exec(sections()["A plot"]["speakers.py"], wanted)
     wanted["plot_speakers"](fold)
     assert matplotlib.image.imread(fold / "speakers.png").std() > 0

@@ -19,7 +19,7 @@ from made_up_results import (
 
 from sercorr import files
 from sercorr.errors import InputError
-from sercorr.evaluation import results
+from sercorr.evaluation import predictions
 from sercorr.evaluation.history import KEYS, read_history, record_epoch
 from sercorr.evaluation.metrics import classification_metrics
 from sercorr.evaluation.results import summarise_seeds, write_fold
@@ -103,7 +103,7 @@ def test_interrupted_fold_leaves_what_was_there(tmp_path, monkeypatch):
 
     write_small(tmp_path / "before")
     old = snapshot(tmp_path)
-    monkeypatch.setattr(results, "write_text", full_disk)
+    monkeypatch.setattr(predictions, "write_text", full_disk)
     for name in ("before", "new"):
         with pytest.raises(OSError, match="No space left"):
             write_small(tmp_path / name, truth=["b", "b"])

@@ -8,7 +8,11 @@ with 1 where they only heard it, with 2 where they only saw the face, with 3 for
     "","A","D","F","H","N","S","fileName","numResponses", ...
     "100004",2,0,0,6,2,0,"1001_IEO_HAP_HI",10, ...
 
-The rows of voices alone are read. Copies of the sound in other formats are not.
+The rows of voices alone are read. Copies of the sound in other formats are not. Who the
+actors are stands in ``VideoDemographics.csv``; where it is there, their sex is read::
+
+    ActorID,Age,Sex,Race,Ethnicity
+    1001,51,Male,Caucasian,Not Hispanic
 """
 
 import csv
@@ -56,9 +60,12 @@ PUBLISHED = {
 
 LABELS_BY = ("acted", "voice")
 VOTES = "processedResults/tabulatedVotes.csv"
+ACTORS = "VideoDemographics.csv"
+INTENSITIES = {"LO": "low", "MD": "medium", "HI": "high"}
+"""How strong the emotion was asked to be; XX: not said."""
 
 _CLASS_OF_VOTE = {code[0]: name for code, name in CLASS_OF_CODE.items()}
-_NAME = re.compile(r"(10\d\d)_[A-Z]{3}_([A-Z]{3})_(?:LO|MD|HI|XX)")
+_NAME = re.compile(r"(10\d\d)_[A-Z]{3}_([A-Z]{3})_(LO|MD|HI|XX)")
 _RENAMED = {"1040_ITH_SAD_X": "1040_ITH_SAD_XX"}  # in copies of before October 2022
 _LAYOUT = (
     "expected the folder AudioWAV with recordings such as 1001_IEO_ANG_HI.wav (actor "
@@ -71,7 +78,8 @@ def read_cremad(data_folder: str | os.PathLike, labels_by: str = "acted") -> Cor
     """Read the names of all recordings, and the votes of those who heard them.
 
     The five folds of actors are the groups, too. ``vote_counts`` are the votes on the
-    voice alone, whatever the labels are; a clip without such votes has none.
+    voice alone, whatever the labels are; a clip without such votes has none. ``traits``
+    are the actor's ``gender`` and the acted ``intensity``, where they are known.
 
     Arguments
     ---------
@@ -91,7 +99,8 @@ def read_cremad(data_folder: str | os.PathLike, labels_by: str = "acted") -> Cor
     ------
     InputError
         There is no recording; a recording has a name of another form, or is a pointer
-        of Git LFS; the file of votes cannot be parsed, or is missing where it labels.
+        of Git LFS; the file of votes or of actors cannot be parsed, or that of votes is
+        missing where it labels.
     """
     if labels_by not in LABELS_BY:
         raise InputError(
@@ -203,15 +212,38 @@ def _read_votes(root: Path) -> dict[str, dict[str, int]] | None:
         return parse_votes(lines, str(path))
 
 
+def _read_genders(root: Path) -> dict[str, str]:
+    """Read actor -> gender; empty where the release's table of actors is not there."""
+    path = root / ACTORS
+    if not path.is_file():
+        return {}
+    with open(path, newline="", encoding="utf-8-sig", errors="replace") as lines:
+        reader = csv.DictReader(lines)
+        columns = list(reader.fieldnames or [])
+        if not {"ActorID", "Sex"} <= set(columns):
+            raise InputError(
+                f"{path}: its columns are {columns[:12]}; expected ActorID and Sex; "
+                "copy the file from the release again, or move it away to do without"
+            )
+        sexes = {row["ActorID"]: (row["Sex"] or "").strip().lower() for row in reader}
+    return {actor: sex for actor, sex in sexes.items() if sex in ("female", "male")}
+
+
 def _read_names(root: Path) -> list[Utterance]:
     """Read the names of all recordings, with what was acted."""
     clips = []
+    genders = _read_genders(root)
     for path in sorted((root / "AudioWAV").glob("[!.]*.wav")):
         name = _RENAMED.get(path.stem, path.stem)
         match = _NAME.fullmatch(name)
         fold = match and _fold(int(match[1]))
         if not match or not fold or match[2] not in CLASS_OF_CODE:
             raise InputError(f"{path}: no recording of CREMA-D; {_LAYOUT}")
+        traits = {
+            "gender": genders.get(match[1]),
+            "intensity": INTENSITIES.get(match[3]),
+        }
+        known = {trait: word for trait, word in traits.items() if word}
         clips.append(
             Utterance(
                 id=name,
@@ -219,6 +251,7 @@ def _read_names(root: Path) -> list[Utterance]:
                 emotion=CLASS_OF_CODE[match[2]],
                 speaker=match[1],
                 group=fold,
+                traits=known or None,
                 fold=fold,
             )
         )

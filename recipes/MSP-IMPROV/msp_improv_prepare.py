@@ -27,6 +27,10 @@ CLASS_OF_CODE = {"A": "angry", "H": "happy", "S": "sad", "N": "neutral"}
 CODES = (*CLASS_OF_CODE, "O", "X")
 """Every code of the release; O (other) and X (no agreement) are left out."""
 
+GENDERS = {"F": "female", "M": "male"}
+STYLES = {"R": "read", "S": "improvised", "T": "improvised", "P": "natural"}
+"""How a turn came about, by its letter; natural: between recordings."""
+
 PUBLISHED = {"all": {"angry": 792, "happy": 2644, "sad": 885, "neutral": 3477}}
 """Turns of the full release by class; 8,438 with those that are left out."""
 
@@ -83,6 +87,8 @@ def parse_labels(content: bytes, name: str, sounds: dict[str, str]) -> list[Utte
     ... )
     >>> turn.emotion, turn.speaker, turn.group, turn.votes, turn.vote_counts
     ('angry', 'F02', 2, [['Angry'], ['Other']], {'angry': 1, 'other': 1})
+    >>> turn.traits
+    {'gender': 'female', 'style': 'read'}
     >>> turn.wav
     'session2/S01A/R/MSP-IMPROV-S01A-F02-R-FM01.wav'
     """
@@ -121,6 +127,9 @@ def _turn(
             f"{place}: unknown label code {code!r} of turn {identity}; "
             f"it must be one of {', '.join(CODES)}"
         )
+    traits = {"gender": GENDERS[actor[0]]}
+    if kind in STYLES:
+        traits["style"] = STYLES[kind]
     return Utterance(
         id=identity,
         wav=sounds.get(tail, f"session{session}/{sentence}/{kind}/{identity}.wav"),
@@ -129,6 +138,7 @@ def _turn(
         group=int(session),
         votes=[[category] for category in votes.values()],
         vote_counts=dict(Counter(map(str.lower, votes.values()))),
+        traits=traits,
         place=place,
     )
 

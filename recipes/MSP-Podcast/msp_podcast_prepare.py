@@ -48,6 +48,7 @@ _LABELS = ("labels_consensus.csv", "labels_concensus.csv")  # the newer name fir
 _VOTES = "labels_detailed.csv"
 _AUDIO = ("Audios", "Audio")
 _COLUMNS = ("FileName", "EmoClass", "SpkrID", "Split_Set")
+_GENDERS = ("female", "male")  # others, such as Unknown, say nothing
 _VOTE_COLUMNS = (("FileName", "EmoClass_Major"), ("FileName", "EmoDetail"))
 # A rater's main emotion is one of these, or free text such as Other-Annoyed.
 _CLASS_OF_CATEGORY = {
@@ -105,11 +106,13 @@ def read_msp_podcast(data_folder: str | os.PathLike, test: str = "Test1") -> Cor
     file = root / "Labels" / present[0]
     votes = read_votes(root / "Labels" / _VOTES)
     turns, parts = [], Counter[str]()
-    for line, _, (name, code, speaker, part) in _rows(file, _COLUMNS):
+    layouts = (*_COLUMNS, "Gender"), _COLUMNS
+    for line, _, (name, code, speaker, part, *gender) in _rows(file, *layouts):
         _check(f"{file}, line {line}", name, code, part)
         parts[part] += 1
         if part not in (*SPLITS, test):
             continue
+        known = [g.lower() for g in gender if g.lower() in _GENDERS]
         turns.append(
             Utterance(
                 id=name.removesuffix(".wav"),
@@ -118,6 +121,7 @@ def read_msp_podcast(data_folder: str | os.PathLike, test: str = "Test1") -> Cor
                 speaker=UNKNOWN if speaker.lower() in ("", "unknown") else speaker,
                 group=part,
                 vote_counts=votes.get(name),
+                traits={"gender": known[0]} if known else None,
                 split=SPLITS.get(part, "test"),
                 place=f"{file}, line {line}",
             )
@@ -192,7 +196,9 @@ def _rows(
         header = [cell.strip() for cell in next(reader, [])]
         layout = next((some for some in layouts if set(some) <= set(header)), None)
         if layout is None:
-            wanted = " or ".join(", ".join(some) for some in layouts)
+            # a layout that has all columns of another one only says more
+            least = [a for a in layouts if not any(set(b) < set(a) for b in layouts)]
+            wanted = " or ".join(", ".join(some) for some in least)
             raise InputError(
                 f"{file}: its columns are {header[:12]}; expected {wanted}; copy the "
                 "file from the release again"

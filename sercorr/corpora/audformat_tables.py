@@ -39,13 +39,13 @@ def is_audformat(source: str) -> bool:
 
 
 def read_audformat(source: str) -> list[Row]:
-    """Read the rows of a database: ``file, start, end, emotion, speaker, split``.
+    """Read a database: rows of ``file, start, end, emotion, speaker, split, gender``.
 
     Tables have labels if a column is called ``emotion``, or is the only one whose
     scheme is. If several have, those whose split is train, dev or test are put
     together, one for each split; otherwise the table called ``emotion`` is read.
     Speakers are those of the table's column ``speaker`` (by name or scheme), or else of
-    one in a table of whole files.
+    one in a table of whole files; ``gender`` is what the speakers' scheme says.
 
     Raises
     ------
@@ -119,6 +119,7 @@ def _rows(base: Any, folder: str, chosen: dict[str, str]) -> list[Row]:
     own = {name: _column(base.tables[name], "speaker") for name in chosen}
     speaker_of = {} if all(own.values()) else _speakers(base, folder)
     has_splits = any(_split(base, name) for name in chosen)
+    gender_of = _genders(base)
     rows = []
     for name, column in chosen.items():
         table = base[name]
@@ -134,6 +135,8 @@ def _rows(base: Any, folder: str, chosen: dict[str, str]) -> list[Row]:
         ):
             cells = {"file": file, "start": start, "end": end}
             cells |= {"emotion": label, "speaker": speaker, **split}
+            if gender_of:
+                cells["gender"] = gender_of.get(speaker, "")
             rows.append(Row(cells, f"{number} of table {name}"))
     if not rows:
         raise InputError(f"{folder}: no rows in {', '.join(chosen)}")
@@ -162,6 +165,21 @@ def _speakers(base: Any, folder: str) -> dict[str, str]:
                     f"{folder}: {file} has the speaker {found[file]}, and {speaker} in "
                     f"table {name}; mend one of them"
                 )
+    return found
+
+
+def _genders(base: Any) -> dict[str, str]:
+    """Return speaker -> gender, as far as schemes of speakers say it."""
+    found: dict[str, str] = {}
+    for name in base.tables:
+        if column := _column(base.tables[name], "speaker"):
+            table = base[name]
+            try:
+                genders = table[column].get(map="gender")
+            except ValueError:  # no scheme, or one that says nothing of genders
+                continue
+            words = zip(_texts(table, column), genders, genders.isna(), strict=True)
+            found |= {who: str(word) for who, word, missing in words if not missing}
     return found
 
 

@@ -62,7 +62,8 @@ def known_corpora(file: str | os.PathLike | None = None) -> dict[str, KnownCorpu
     for name, entry in entries.items():
         try:
             corpora[name] = KnownCorpus(name, **entry)
-        except TypeError as error:  # a key that is missing, unknown or no text
+        except (TypeError, AttributeError) as error:
+            # a key that is missing, unknown, or what is no text or mapping
             raise InputError(f"{path}: {name}: {error}; mend the entry") from None
         except InputError as error:
             raise InputError(f"{path}: {error}") from None

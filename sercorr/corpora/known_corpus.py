@@ -51,21 +51,26 @@ class KnownCorpus:
         suffix.
     notes : sequence of str
         See `Corpus`.
+    traits : mapping
+        What is known of a recording beside its emotion, such as ``gender`` -> word ->
+        regular expression of the whole ids that it is true of.
 
     Raises
     ------
     InputError
-        ``pattern`` or one of ``not_read`` is no regular expression, or lacks a group.
+        ``pattern``, one of ``not_read`` or of ``traits`` is no regular expression, or
+        ``pattern`` lacks a group.
 
     Example
     -------
     >>> diary = KnownCorpus(
     ...     "diary", "My diary", "", "mine", r"(?P<speaker>\w+)/(?P<emotion>\w)\d+",
     ...     "ann/h1.wav", {"h": "happy", "s": "sad"}, {}, {}, "", "{speaker}_{emotion}",
+    ...     traits={"gender": {"female": "(ann|eve)_.*", "male": "bob_.*"}},
     ... )  # fmt: skip
     >>> clip = diary.parse("2024/ann/s1.WAV")
-    >>> clip.id, clip.speaker, clip.emotion, clip.wav
-    ('ann_s', 'ann', 'sad', '2024/ann/s1.WAV')
+    >>> clip.id, clip.speaker, clip.emotion, clip.wav, clip.traits
+    ('ann_s', 'ann', 'sad', '2024/ann/s1.WAV', {'gender': 'female'})
     >>> diary.parse("ann/x1.wav") is None
     True
     """
@@ -87,9 +92,11 @@ class KnownCorpus:
     not_read: Mapping[str, str] = field(default_factory=dict)
     misnamed: Mapping[str, str] = field(default_factory=dict)
     notes: Sequence[str] = ()
+    traits: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for pattern in (self.pattern, *self.not_read.values()):
+        more = [some for words in self.traits.values() for some in words.values()]
+        for pattern in (self.pattern, *self.not_read.values(), *more):
             try:
                 re.compile(pattern, re.ASCII)
             except re.error as error:
@@ -125,12 +132,20 @@ class KnownCorpus:
         if self.groups and speaker not in self._group_of:
             return None
         group = self._group_of.get(speaker, speaker)
+        identity = self.id.format(**found.groupdict())
+        traits = {
+            trait: word
+            for trait, words in self.traits.items()
+            for word, pattern in words.items()
+            if re.fullmatch(pattern, identity, re.ASCII)
+        }
         return Utterance(
-            id=self.id.format(**found.groupdict()),
+            id=identity,
             wav=wav,
             emotion=self.emotions[found["emotion"]],
             speaker=speaker,
             group=group,
+            traits=traits or None,
             fold=group if self.official else None,
         )
 

@@ -18,7 +18,8 @@ Folds = dict[str, dict[str, list[Utterance]]]
 
 _ROOT = "{data_root}/"
 _REQUIRED = ("wav", "emo", "speaker")
-_KNOWN = {*_REQUIRED, "duration", "code", "votes", "vote_counts", "start", "end"}
+_VOTES = ("votes", "vote_counts")
+_KNOWN = {*_REQUIRED, *_VOTES, "traits", "duration", "code", "start", "end"}
 
 
 def find_manifests(folder: str | Path) -> Path | None:
@@ -161,6 +162,7 @@ def _utterance(
         code=entry.get("code"),
         votes=entry.get("votes"),
         vote_counts=entry.get("vote_counts"),
+        traits=entry.get("traits"),
         start=entry.get("start") or 0.0,
         end=entry.get("end"),
         place=str(path),

@@ -9,7 +9,7 @@ import json
 import math
 import os
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +85,32 @@ def read_rows(path: str | os.PathLike, known: Collection[str] = ()) -> list[Row]
         what = "no objects in it" if is_json else "no rows below the names of columns"
         raise InputError(f"{path}: {what}; write one line for each clip")
     return rows
+
+
+def prefixed_columns(
+    source: str, columns: Iterable[str], prefix: str, what: str
+) -> dict[str, str]:
+    """Find the columns whose names begin with a prefix: the rest of the name -> column.
+
+    The prefix is found however it is capitalised; ``source`` and ``what`` (before the
+    rest of the name) are for the message where two columns have one name.
+
+    Example
+    -------
+    >>> prefixed_columns("a.csv", ["file", "votes_hap", "Votes_sad"], "votes_", "of")
+    {'hap': 'votes_hap', 'sad': 'Votes_sad'}
+    """
+    found: dict[str, str] = {}
+    for column in columns:
+        name = column[len(prefix) :].strip()
+        if name and column[: len(prefix)].lower() == prefix:
+            if name in found:
+                raise InputError(
+                    f"{source}: {found[name]} and {column} are both {what} {name}; "
+                    "rename or remove one"
+                )
+            found[name] = column
+    return found
 
 
 def read_number(text: str) -> float:

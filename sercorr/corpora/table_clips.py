@@ -2,13 +2,19 @@
 
 import os
 import posixpath
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import fields
 
-from sercorr.corpora.rows import Row, read_part
+from sercorr.corpora.rows import Row, prefixed_columns, read_part
 from sercorr.corpora.table_votes import read_votes
 from sercorr.data.utterances import UNKNOWN, Utterance
 from sercorr.errors import InputError
+
+TRAITS = ("gender", "style")
+"""Traits whose columns need no prefix."""
+
+TRAIT_PREFIX = "trait_"
+"""Before the name of any other trait in the name of its column."""
 
 _SPLITS = {
     "train": "train",
@@ -66,6 +72,7 @@ def read_clips(
         for column in ("group", "fold")
     }
     has_groups = "group" in rows[0]
+    traits = trait_columns(source, rows[0])
     faults: list[tuple[int | str, str]] = []
     found: dict[tuple[str, float, float | None], tuple[Row, Utterance]] = {}
     lines: dict[str, int | str] = {}  # of ids
@@ -86,6 +93,7 @@ def read_clips(
                 speaker=speaker,
                 group=numbers["group"][_group(row)] if has_groups else speaker,
                 code=label if label and (label != name or name in several) else None,
+                traits=_traits(row, traits),
                 start=start,
                 end=end,
                 fold=numbers["fold"][fold] if fold else None,
@@ -103,6 +111,24 @@ def read_clips(
             faults.append((row.line, str(error)))
     _raise(source, faults)
     return [clip for _, clip in found.values()], votes
+
+
+def trait_columns(source: str, columns: Collection[str]) -> dict[str, str]:
+    """Find the columns of traits: trait -> column; ``source`` is for messages.
+
+    Example
+    -------
+    >>> trait_columns("a.csv", ["file", "gender", "Trait_accent"])
+    {'gender': 'gender', 'accent': 'Trait_accent'}
+    """
+    plain = {name: name for name in TRAITS if name in columns}
+    more = prefixed_columns(source, columns, TRAIT_PREFIX, "the trait")
+    for name in plain.keys() & more.keys():
+        raise InputError(
+            f"{source}: {name} and {more[name]} are both the trait {name}; rename or "
+            "remove one"
+        )
+    return plain | more
 
 
 def default_id(wav: str, start: float = 0.0, end: float | None = None) -> str:
@@ -138,6 +164,16 @@ def _normal(file: str, folders: Sequence[str]) -> str:
 def _speaker(row: Row) -> str:
     speaker = row.text("speaker")
     return UNKNOWN if speaker.lower() in ("", UNKNOWN) else speaker
+
+
+def _traits(row: Row, columns: Mapping[str, str]) -> dict[str, str] | None:
+    cells = {trait: row.text(column) for trait, column in columns.items()}
+    known = {
+        trait: word
+        for trait, word in cells.items()
+        if word.lower() not in ("", UNKNOWN)
+    }
+    return known or None
 
 
 def _group(row: Row) -> str:

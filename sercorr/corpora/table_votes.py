@@ -5,9 +5,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from sercorr.corpora.rows import Row, read_number
+from sercorr.corpora.rows import Row, prefixed_columns, read_number
 from sercorr.data.utterances import Utterance
-from sercorr.errors import InputError
 
 PREFIX = "votes_"
 """Before the label in the name of a column, however it is capitalised."""
@@ -24,17 +23,7 @@ def vote_columns(source: str, columns: Iterable[str]) -> dict[str, str]:
     >>> vote_columns("a.csv", ["file", "votes_hap", "Votes_sad"])
     {'hap': 'votes_hap', 'sad': 'Votes_sad'}
     """
-    found: dict[str, str] = {}
-    for column in columns:
-        label = column[len(PREFIX) :].strip()
-        if label and column[: len(PREFIX)].lower() == PREFIX:
-            if label in found:
-                raise InputError(
-                    f"{source}: {found[label]} and {column} are both votes for "
-                    f"{label}; rename or remove one"
-                )
-            found[label] = column
-    return found
+    return prefixed_columns(source, columns, PREFIX, "votes for")
 
 
 def read_votes(row: Row, columns: Mapping[str, str]) -> list[float] | None:

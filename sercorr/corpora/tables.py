@@ -2,8 +2,8 @@
 
 Columns, however they are capitalised: ``file``, ``emotion`` and ``speaker``; and where
 there is something to say ``start``, ``end``, ``group``, ``split`` or ``fold``, ``id``,
-and ``votes_<label>``. Others are not read. The folder of an audformat database is a
-table, too.
+``gender``, ``style``, ``trait_<name>`` and ``votes_<label>``. Others are not read. The
+folder of an audformat database is a table, too.
 """
 
 import csv
@@ -22,7 +22,7 @@ from sercorr.corpora.audformat_tables import (
 )
 from sercorr.corpora.label_maps import LabelMap, Names, map_labels
 from sercorr.corpora.rows import Row, read_rows
-from sercorr.corpora.table_clips import default_id, read_clips
+from sercorr.corpora.table_clips import TRAIT_PREFIX, TRAITS, default_id, read_clips
 from sercorr.corpora.table_notes import describe_clips
 from sercorr.corpora.table_votes import PREFIX, add_votes, vote_columns
 from sercorr.data.utterances import Corpus
@@ -30,8 +30,8 @@ from sercorr.errors import InputError
 from sercorr.files import write_text
 
 REQUIRED = ("file", "emotion", "speaker")
-COLUMNS = (*REQUIRED, "start", "end", "group", "split", "fold", "id")
-"""Columns with fixed names; beside them ``votes_<label>``."""
+COLUMNS = (*REQUIRED, "start", "end", "group", "split", "fold", "id", *TRAITS)
+"""Columns with fixed names; beside them ``trait_<name>`` and ``votes_<label>``."""
 
 _HINTS = {
     "file": "name each clip's audio file in it",
@@ -64,7 +64,8 @@ def read_table(
         default it is the file and, after #, the part of it. ``votes_<label>`` counts
         the raters that chose a label, or is their share; shares changed by label
         smoothing (see `sercorr.corpora.table_votes.find_smoothing`) are changed back,
-        and a note says so.
+        and a note says so. ``gender``, ``style`` and ``trait_<name>`` are what else is
+        known of a clip, in any words; an empty cell, or ``unknown``, says nothing.
     data_folder : path, optional
         By default `table_folder`.
     mapping, drop, labels
@@ -195,10 +196,11 @@ def write_table(corpus: Corpus, path: str | os.PathLike) -> int:
     folder = Path(os.path.abspath(path)).parent.as_posix()
     data_folder = os.path.abspath(corpus.data_folder)
     classes = sorted({name for clip in clips for name in clip.vote_counts or ()})
+    traits = sorted({name for clip in clips for name in clip.traits or ()})
     rows = []
     for clip in clips:
         file = Path(data_folder, clip.wav).as_posix().removeprefix(f"{folder}/")
-        given = clip.vote_counts
+        given, words = clip.vote_counts, clip.traits or {}
         rows.append(
             {
                 "file": file,
@@ -211,6 +213,10 @@ def write_table(corpus: Corpus, path: str | os.PathLike) -> int:
                 "id": ""
                 if clip.id == default_id(file, clip.start, clip.end)
                 else clip.id,
+                **{
+                    name if name in TRAITS else TRAIT_PREFIX + name: words.get(name, "")
+                    for name in traits
+                },
                 **{
                     PREFIX + name: "" if given is None else f"{given.get(name, 0)}"
                     for name in classes

@@ -25,11 +25,7 @@ from sercorr.data.counts import (
     print_others,
     require_labels,
 )
-from sercorr.data.cross_corpus import (
-    as_other_corpus,
-    require_other_files,
-    same_names,
-)
+from sercorr.data.cross_corpus import as_other_corpus, require_other_files, same_names
 from sercorr.data.overlaps import copy_notes, count_copies
 from sercorr.data.splits import (
     PARTS,
@@ -175,7 +171,7 @@ def plan_manifests(
     corpus lies or how the system lists it. It maps an id to ``wav`` (beginning with
     ``{data_root}``), ``duration`` (seconds), ``emo``, ``speaker``, the group under the
     corpus's name for it and, where the corpus has them, ``code``, ``votes``,
-    ``vote_counts`` and, of parts of files, ``start`` and ``end`` (seconds).
+    ``vote_counts``, ``traits`` and, of parts of files, ``start`` and ``end`` (seconds).
 
     Arguments
     ---------
@@ -394,6 +390,7 @@ def _line(corpus: Corpus, clip: Utterance, root: str = "{data_root}") -> str:
         **({corpus.group_name: clip.group} if corpus.group_name != "speaker" else {}),
         "votes": clip.votes,
         "vote_counts": clip.vote_counts and dict(clip.vote_counts),
+        "traits": dict(sorted(clip.traits.items())) if clip.traits else None,
     }
     given = {key: value for key, value in entry.items() if value is not None}
     identity = json.dumps(clip.id, ensure_ascii=False)

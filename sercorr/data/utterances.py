@@ -56,6 +56,9 @@ class Utterance:
         ``train``, ``valid`` or ``test``, where the corpus comes with one split.
     place : str
         Where the label was read, for messages.
+    traits : mapping, optional
+        What else is known of the clip, in words: ``gender``, ``style`` and so on. They
+        decide nothing; results can be looked at by them.
     """
 
     id: str
@@ -72,6 +75,7 @@ class Utterance:
     fold: int | str | None = None
     split: str | None = None
     place: str = ""
+    traits: Mapping[str, str] | None = None
 
 
 @dataclass(frozen=True)
@@ -129,6 +133,9 @@ class Corpus:
             "corpus",
             "start",
             "end",
+            "votes",
+            "vote_counts",
+            "traits",
         ):
             raise ValueError(
                 f"group_name is a key of manifests (got {self.group_name})"

@@ -8,8 +8,6 @@ number): all sessions are there. Those over seeds are the sample's (divided by t
 number less one). Of one fold or one seed there is none: None.
 """
 
-import csv
-import io
 import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -20,12 +18,14 @@ from typing import Any
 import numpy as np
 
 from sercorr.evaluation.metrics import RATES, classification_metrics
+from sercorr.evaluation.predictions import (
+    CLIP_COLUMNS,
+    PREDICTIONS,
+    write_predictions,
+)
 from sercorr.evaluation.raters import AGREEMENT, rater_agreement
 from sercorr.evaluation.runs import Run
-from sercorr.files import atomic_path, write_json, write_text
-
-CLIP_COLUMNS = ("speaker", "file")
-"""Last columns of ``predictions.csv``: keys of each clip in the test manifest."""
+from sercorr.files import atomic_path, write_json
 
 FIGURES = ("mean", "std", "std_over_seeds")
 """Keys of what `summarise_seeds` gives for each rate."""
@@ -113,16 +113,10 @@ def write_fold(
     votes = [clips[id_].get("vote_counts") for id_ in ids]
     if agreement := rater_agreement(votes, probabilities, labels):
         metrics["agreement"] = agreement
-    rows = zip(ids, truth, prediction, probabilities, strict=True)
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["id", "truth", "prediction", *labels, *CLIP_COLUMNS])
-    for id_, true, predicted, row in sorted(rows, key=lambda row: row[0]):
-        columns = [clips[id_][column] for column in CLIP_COLUMNS]
-        writer.writerow([id_, true, predicted, *(f"{p:.6f}" for p in row), *columns])
     with atomic_path(Path(folder) / "metrics.json") as temporary:
         write_json(temporary, metrics)
-        write_text(Path(folder) / "predictions.csv", text.getvalue())
+        path = Path(folder) / PREDICTIONS
+        write_predictions(path, ids, truth, probabilities, labels, clips)
     return metrics
 
 

@@ -2,7 +2,8 @@
 
     [<upstream>/][<corpus>/]<head>/[seed_S/]fold_K/{metrics,run}.json
 
-``metrics.json`` marks a finished fold; ``run.json`` says what was run.
+``metrics.json`` marks a finished fold; ``run.json`` says what was run, and
+``experiment.json`` beside them of which experiment they are.
 """
 
 import os
@@ -15,6 +16,11 @@ from typing import Any
 from sercorr.errors import InputError
 from sercorr.evaluation.metrics import RATES, complete_metrics
 from sercorr.files import read_json
+
+EXPERIMENT = "experiment.json"
+
+AXES = ("upstream", "corpus", "head", "seed", "fold")
+"""What an experiment varies, in the order of the folders."""
 
 
 @dataclass(frozen=True)
@@ -95,15 +101,40 @@ def read_fold(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     return complete_metrics(metrics), record
 
 
+def read_experiment_record(root: str | os.PathLike) -> dict[str, Any]:
+    """Read ``experiment.json`` of a folder; empty where there is none.
+
+    Returns
+    -------
+    dict
+        ``experiment``: its name. ``file``: where it was read. ``axes``: each of `AXES`
+        -> all values that were asked for. ``figures``: what to draw. ``commands``.
+    """
+    path = Path(root) / EXPERIMENT
+    if not path.exists():
+        return {}
+    record = read_json(path)
+    try:
+        known = all(isinstance(record["axes"][axis], list) for axis in AXES)
+        kinds = {"experiment": str, "file": str, "figures": list, "commands": list}
+        known = known and all(isinstance(record[k], kinds[k]) for k in kinds)
+    except (KeyError, TypeError):
+        known = False
+    if not known:
+        raise InputError(f"{path}: not the record of an experiment; remove it")
+    return dict(record)
+
+
 def read_heads(root: str | os.PathLike) -> dict[str, list[Run]]:
     """Read all finished folds below a folder.
 
     Returns
     -------
     dict
-        Each head's folder relative to ``root`` -> its runs, one per seed; ``att4``
-        stands before ``att16``. A head without a finished fold has no runs. If the
-        folds or seeds lie in ``root`` itself, it is the only head, ``.``.
+        Each head's folder relative to ``root`` -> its runs, one per seed, in the order
+        of the experiment, or else ``att4`` before ``att16``. A head without a finished
+        fold has no runs. If the folds or seeds lie in ``root`` itself, it is the only
+        head, ``.``.
     """
     root = Path(root)
     if not root.is_dir():
@@ -115,7 +146,14 @@ def read_heads(root: str | os.PathLike) -> dict[str, list[Run]]:
         for path in root.glob(f"{'*/' * depth}fold_[1-9]*/{name}.json")
     }
     heads: dict[str, list[Run]] = {}
-    for folder in sorted(found, key=_natural):
+    axes = read_experiment_record(root).get("axes", {})
+    order = [str(value) for axis in AXES[:3] for value in axes.get(axis, [])]
+
+    def place(folder: Path) -> tuple[list[int], str]:
+        parts = folder.relative_to(root).parts
+        return [order.index(p) for p in parts if p in order], _natural(folder)
+
+    for folder in sorted(found, key=place):
         match = re.fullmatch(r"seed_([0-9]+)", folder.name) if folder != root else None
         head = folder.parent if match else folder
         runs = heads.setdefault(head.relative_to(root).as_posix(), [])

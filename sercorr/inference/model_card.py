@@ -19,6 +19,10 @@ _POOLINGS = {
     "mean_std": "mean and standard deviation over time",
     "corr": "correlations between channels over time",
     "attentive_corr": "correlations between channels over time, weighted by attention",
+    "mean_corr": "mean and correlations between channels over time",
+    "attentive_stats": "mean and standard deviation over time, weighted by attention",
+    "mhfa": "multi-head factorised attention over time",
+    "log_cov": "logarithm of the covariance between channels over time",
 }
 
 _FOLDS = {

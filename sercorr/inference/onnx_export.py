@@ -49,9 +49,10 @@ def export_onnx(parts: ModelParts, path: str | os.PathLike) -> None:
     Raises
     ------
     InputError
-        A package is not installed; the upstream, or a pooling or head of one's own,
-        cannot be exported; the model has more than 2 GB; or onnxruntime's answers to
-        made-up clips differ from torch's by more than 1e-4. No file is left then.
+        A package is not installed; the upstream, the pooling ``log_cov``, or a pooling
+        or head of one's own, cannot be exported; the model has more than 2 GB; or
+        onnxruntime's answers to made-up clips differ from torch's by more than 1e-4.
+        No file is left then.
     """
     _require_packages()
     if Path(path).suffix != ".onnx":

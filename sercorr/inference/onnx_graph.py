@@ -16,6 +16,8 @@ from sercorr import functional
 from sercorr.errors import InputError
 from sercorr.fast.packed_linear import unpack_linear_layers
 from sercorr.inference.recognizer import is_usual
+from sercorr.lobes.other_poolings import LogCovariancePooling
+from sercorr.lobes.pooling import FrameAttention
 from sercorr.lobes.upstream import FrozenUpstream
 from sercorr.lobes.upstream.fbank import SETTINGS, FbankUpstream
 from sercorr.lobes.upstream.ssl_model import SSLUpstream
@@ -35,7 +37,8 @@ class ClipGraph(nn.Module):
     upstream : FrozenUpstream
         One of `EXPORTABLE`, in float32, or an `InputError` is raised; it is copied.
     heads : sequence of torch.nn.Module
-        Whose probabilities, and attention if all have one, are averaged.
+        Whose probabilities, and attention if all have one, are averaged. With pooling
+        ``log_cov`` an `InputError` is raised.
     stored : str or None
         The type that layers are rounded to; None: not at all.
 
@@ -54,6 +57,7 @@ class ClipGraph(nn.Module):
         stored: str | None,
     ) -> None:
         super().__init__()
+        _require_exportable(heads)
         self.layers = _plain_layers(upstream)
         self.heads = nn.ModuleList(heads)
         self.stored = None if stored is None else getattr(torch, stored)
@@ -93,7 +97,18 @@ class ClipGraph(nn.Module):
 
 
 def _attention_of(head: Any) -> bool:
-    return is_usual(head) and callable(getattr(head.pooling, "attention", None))
+    return is_usual(head) and isinstance(
+        getattr(head.pooling, "attention", None), FrameAttention
+    )
+
+
+def _require_exportable(heads: Sequence[nn.Module]) -> None:
+    for head in heads:
+        if isinstance(getattr(head, "pooling", None), LogCovariancePooling):
+            raise InputError(
+                "pooling: log_cov cannot be exported to ONNX, which knows no "
+                "eigenvalues of matrices: use another format"
+            )
 
 
 class _SSLLayers(nn.Module):

@@ -20,7 +20,7 @@ from sercorr.inference.prediction import Answer
 from sercorr.inference.predictor import Predictor
 from sercorr.lengths import real_counts
 from sercorr.lobes.head import EmotionHead, project_clips
-from sercorr.lobes.pooling import CorrelationAttention
+from sercorr.lobes.pooling import FrameAttention
 from sercorr.lobes.upstream import FrozenUpstream
 
 _GPU_SECONDS = 60.0  # most padded audio at once
@@ -294,7 +294,7 @@ def _run_head(
     pooled = head.pool(frames, [len(frames)])
     weights = None
     attention = getattr(head.pooling, "attention", None)
-    if isinstance(attention, CorrelationAttention):  # one's own may want other inputs
+    if isinstance(attention, FrameAttention):  # one's own may want other inputs
         weights = attention(frames[None])[0]
     return head.classifier(pooled)[0], pooled[0], weights
 

@@ -2,23 +2,32 @@
 
 from sercorr.lobes.head import ChannelDropout, EmotionHead
 from sercorr.lobes.layer_mix import LayerMix
+from sercorr.lobes.other_poolings import (
+    AttentiveStatsPooling,
+    FactorisedAttentionPooling,
+    LogCovariancePooling,
+    MeanCorrelationPooling,
+)
 from sercorr.lobes.pooling import (
-    POOLINGS,
     AttentiveCorrelationPooling,
     CorrelationPooling,
     MeanPooling,
     MeanStdPooling,
-    make_pooling,
 )
+from sercorr.lobes.registry import POOLINGS, make_pooling
 from sercorr.lobes.upstream import Upstream, load_upstream, upstream_info
 
 __all__ = [
     "POOLINGS",
     "AttentiveCorrelationPooling",
+    "AttentiveStatsPooling",
     "ChannelDropout",
     "CorrelationPooling",
     "EmotionHead",
+    "FactorisedAttentionPooling",
     "LayerMix",
+    "LogCovariancePooling",
+    "MeanCorrelationPooling",
     "MeanPooling",
     "MeanStdPooling",
     "Upstream",

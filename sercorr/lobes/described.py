@@ -1,23 +1,14 @@
 """A head as plain values, from which it can be built again without running code."""
 
+import inspect
 from collections.abc import Mapping
 from typing import Any
 
 from sercorr.errors import InputError
 from sercorr.lobes.head import EmotionHead
-from sercorr.lobes.pooling import (
-    AttentiveCorrelationPooling,
-    CorrelationPooling,
-    MeanPooling,
-    MeanStdPooling,
-)
+from sercorr.lobes.registry import POOLINGS
 
-_NAMES: dict[type, str] = {
-    MeanPooling: "mean",
-    MeanStdPooling: "mean_std",
-    CorrelationPooling: "corr",
-    AttentiveCorrelationPooling: "attentive_corr",
-}
+_NAMES: dict[type, str] = {kind: name for name, kind in POOLINGS.items()}
 
 
 def describe_head(head: Any) -> dict[str, Any] | None:
@@ -25,7 +16,8 @@ def describe_head(head: Any) -> dict[str, Any] | None:
 
     Example
     -------
-    >>> describe_head(EmotionHead(13, 768, CorrelationPooling(256), 4, 0.0))
+    >>> from sercorr.lobes import make_pooling
+    >>> describe_head(EmotionHead(13, 768, make_pooling("corr", 256), 4, 0.0))
     {'pooling': 'corr', 'num_layers': 13, 'input_size': 768, 'projection_size': 256, \
 'n_classes': 4, 'eps': 1e-08}
     """
@@ -39,10 +31,8 @@ def describe_head(head: Any) -> dict[str, Any] | None:
         "projection_size": head.projection.out_features,
         "n_classes": head.classifier.out_features,
     }
-    if isinstance(pooling, CorrelationPooling):
-        described["eps"] = pooling.eps
-    if isinstance(pooling, AttentiveCorrelationPooling):
-        described["n_heads"] = pooling.attention.queries.out_features
+    for option in list(inspect.signature(type(pooling)).parameters)[1:]:
+        described[option] = getattr(pooling, option)
     return described
 
 
@@ -58,7 +48,8 @@ def build_head(described: Mapping[str, Any]) -> EmotionHead:
 
     Example
     -------
-    >>> head = EmotionHead(13, 768, AttentiveCorrelationPooling(256, 2), 4, 0.25)
+    >>> from sercorr.lobes import make_pooling
+    >>> head = EmotionHead(13, 768, make_pooling("attentive_corr", 256, 2), 4, 0.25)
     >>> describe_head(build_head(describe_head(head))) == describe_head(head)
     True
     """
@@ -66,7 +57,7 @@ def build_head(described: Mapping[str, Any]) -> EmotionHead:
     try:
         name, size = rest.pop("pooling"), rest.pop("projection_size")
         shape = [rest.pop(key) for key in ("num_layers", "input_size", "n_classes")]
-        pooling = {name: kind for kind, name in _NAMES.items()}[name](size, **rest)
+        pooling = POOLINGS[name](size, **rest)
     except (KeyError, TypeError) as error:
         raise InputError(
             f"the head is described by {dict(described)}, which this version cannot "

@@ -68,7 +68,7 @@ class EmotionHead(nn.Module):
 
     Example
     -------
-    >>> from sercorr.lobes.pooling import make_pooling
+    >>> from sercorr.lobes.registry import make_pooling
     >>> head = EmotionHead(13, 768, make_pooling("corr", 256), 4, channel_dropout=0.25)
     >>> head(torch.randn(2, 13, 50, 768), torch.tensor([1.0, 0.7])).shape
     torch.Size([2, 4])

@@ -1,8 +1,10 @@
-"""The four poolings over time: thin modules around `sercorr.functional`.
+"""The paper's four poolings over time: thin modules around `sercorr.functional`.
 
 All take ``(B, T, D)`` and relative lengths, and ignore padding. Each sets
 ``pools_clips_independently``: what it makes of a clip depends on that clip alone, so
 that `EmotionHead` may hand it the clips of a batch in groups of similar length.
+
+Poolings to compare them with are in `sercorr.lobes.other_poolings`.
 """
 
 import torch
@@ -14,7 +16,7 @@ from sercorr.functional import EPSILON
 from sercorr.lengths import count_mask, real_counts
 
 
-def _real_frames(x: Tensor, lengths: Tensor | None, input_size: int) -> Tensor:
+def real_frames(x: Tensor, lengths: Tensor | None, input_size: int) -> Tensor:
     """Say which frames of (B, T, input_size) are real: (B, T), bool."""
     if x.dim() != 3 or x.shape[-1] != input_size:
         raise ValueError(
@@ -24,8 +26,22 @@ def _real_frames(x: Tensor, lengths: Tensor | None, input_size: int) -> Tensor:
     return count_mask(real_counts(lengths, batch, size), size, x.device)
 
 
-class _Pooling(nn.Module):
-    """What the four share: ``input_size``, D channels per frame, and weights of 1/T."""
+def without_padding(
+    x: Tensor, lengths: Tensor | None, input_size: int
+) -> tuple[Tensor, Tensor]:
+    """Set padding to 0: infinities there would reach the gradients. Also the mask."""
+    mask = real_frames(x, lengths, input_size)
+    if lengths is not None:
+        x = x.masked_fill(~mask.unsqueeze(-1), 0.0)
+    return x, mask
+
+
+class Pooling(nn.Module):
+    """What poolings share: ``input_size``, D channels per frame, and weights of 1/T.
+
+    Each keeps the arguments that it is made with in attributes of the same names, from
+    which `sercorr.lobes.described` makes it again.
+    """
 
     def __init__(self, input_size: int):
         super().__init__()
@@ -33,10 +49,10 @@ class _Pooling(nn.Module):
 
     def weights(self, x: Tensor, lengths: Tensor | None) -> Tensor:
         """The frames' weights (B, T): here 1/T each."""
-        return functional.uniform_weights(_real_frames(x, lengths, self.input_size))
+        return functional.uniform_weights(real_frames(x, lengths, self.input_size))
 
 
-class MeanPooling(_Pooling):
+class MeanPooling(Pooling):
     """Mean over time, equation (2), of ``input_size`` channels.
 
     Example
@@ -58,7 +74,7 @@ class MeanPooling(_Pooling):
         return functional.weighted_mean(x, self.weights(x, lengths))
 
 
-class MeanStdPooling(_Pooling):
+class MeanStdPooling(Pooling):
     """Mean and standard deviation (of 1/T) over time, equation (3).
 
     Example
@@ -83,7 +99,7 @@ class MeanStdPooling(_Pooling):
         return torch.cat([mean, functional.standard_deviation(variance)], dim=-1)
 
 
-class CorrelationPooling(_Pooling):
+class CorrelationPooling(Pooling):
     """Correlations between channels over time, equations (4) and (5).
 
     ``input_size`` is D, at least 2, and ``eps`` the epsilon of S = ss' + eps.
@@ -118,7 +134,15 @@ class CorrelationPooling(_Pooling):
         return functional.strict_upper_triangle(correlations)
 
 
-class CorrelationAttention(nn.Module):
+class FrameAttention(nn.Module):
+    """An attention over time, whose weights of a clip's frames can be shown.
+
+    ``forward`` turns (B, T, D) and relative lengths (B,) into weights (B, T), whose
+    rows sum to 1 and which are exactly 0 on padding.
+    """
+
+
+class CorrelationAttention(FrameAttention):
     """The paper's attention over frames, equations (7) and (8).
 
     H heads, one set of weights: w = softmax_t(log sum_h exp(q_h' o_t + b_h)), with
@@ -142,9 +166,7 @@ class CorrelationAttention(nn.Module):
 
     def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Weigh the frames of (B, T, D), with relative ``lengths`` (B,)."""
-        mask = _real_frames(x, lengths, self.projection.in_features)
-        if lengths is not None:  # infinities on padding would reach the gradients
-            x = x.masked_fill(~mask.unsqueeze(-1), 0.0)
+        x, mask = without_padding(x, lengths, self.projection.in_features)
         scores = functional.attention_scores(
             x, self.projection.weight, self.queries.weight, self.queries.bias
         )
@@ -167,37 +189,9 @@ class AttentiveCorrelationPooling(CorrelationPooling):
 
     def __init__(self, input_size: int, n_heads: int = 4, eps: float = EPSILON):
         super().__init__(input_size, eps)
+        self.n_heads = n_heads
         self.attention = CorrelationAttention(input_size, n_heads)
 
     def weights(self, x: Tensor, lengths: Tensor | None) -> Tensor:
         """The frames' weights (B, T), from the attention."""
         return self.attention(x, lengths)
-
-
-POOLINGS = ("mean", "mean_std", "corr", "attentive_corr")
-"""Names that `make_pooling` knows."""
-
-
-def make_pooling(name: str, input_size: int, n_heads: int = 4) -> nn.Module:
-    """Make a pooling by its name in the settings.
-
-    ``name`` is one of `POOLINGS`, or an `InputError` is raised; ``input_size`` is D,
-    the channels per frame; ``n_heads`` is used by ``attentive_corr`` alone.
-
-    Example
-    -------
-    >>> [make_pooling(name, 256).output_size for name in POOLINGS]
-    [256, 512, 32640, 32640]
-    """
-    if name == "attentive_corr":
-        return AttentiveCorrelationPooling(input_size, n_heads)
-    plain = {
-        "mean": MeanPooling,
-        "mean_std": MeanStdPooling,
-        "corr": CorrelationPooling,
-    }
-    if name not in plain:
-        raise InputError(
-            f"pooling is {name!r}; it must be one of {', '.join(POOLINGS)}"
-        )
-    return plain[name](input_size)

@@ -23,7 +23,7 @@ from sercorr.errors import InputError
 from sercorr.files import require_writable, write_json
 from sercorr.reporting.corpus_figures import clips_of, corpus_figures
 from sercorr.reporting.corpus_tables import corpus_parts, fault_parts
-from sercorr.reporting.tables import Parts, render
+from sercorr.reporting.layout import Parts, render
 
 Splits = dict[int, dict[str, list[str]]]
 
@@ -59,7 +59,7 @@ def corpus_command(given: argparse.Namespace) -> int:
     """
     if given.known == "list":
         _refuse(given, "source", "outfile", "json", "plot")
-        print(render(_list_parts(known_corpora()), markdown=False))
+        print(render(_list_parts(known_corpora()), "text"))
         return 0
     if given.plot and Path(given.plot).suffix.lower() not in _PICTURES:
         raise InputError(f"--plot {given.plot}: name it .png or .svg")
@@ -81,7 +81,7 @@ def corpus_command(given: argparse.Namespace) -> int:
     faults = fault_parts(figures)
     parts = faults if given.quiet else [*corpus_parts(figures), *ends]
     if parts:
-        print(render(parts, markdown=False))
+        print(render(parts, "text"))
     return 1 if faults else 0
 
 

@@ -87,6 +87,7 @@ def corpus_figures(
             name for name, some in group_of.items() if len(some) > 1 and name != UNKNOWN
         ),
         "clips_of_speakers": _rows((name for name, _ in by_size), by_speaker),
+        "traits": _traits(clips),
         "formats": [
             {**form._asdict(), "files": count}
             for form, count in inspection.formats.items()
@@ -130,6 +131,16 @@ def official_folds(clips: Sequence[Utterance]) -> Folds:
             "test": [clip for clip in inside if clip.fold == fold],
         }
         for fold in folds
+    }
+
+
+def _traits(clips: Sequence[Utterance]) -> dict[str, dict[str, int]]:
+    """Count the clips by each word of each trait."""
+    names = sorted({name for clip in clips for name in clip.traits or ()})
+    words = {name: [(clip.traits or {}).get(name) for clip in clips] for name in names}
+    return {
+        name: dict(sorted(Counter(filter(None, some)).items()))
+        for name, some in words.items()
     }
 
 

@@ -5,8 +5,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sercorr import SAMPLE_RATE
+from sercorr.data.utterances import UNKNOWN
 from sercorr.reporting.corpus_figures import LONG, QUANTILES, Figures
-from sercorr.reporting.tables import Parts
+from sercorr.reporting.layout import Parts
 
 _MOST = 20  # rows of groups and speakers; faults; copies
 _SECONDS = {"p5": "5 %", "p95": "95 %"}  # headings other than the key
@@ -54,6 +55,13 @@ def _head(figures: Figures) -> str:
     line = f"{figures['name']}: {', '.join(items)}"
     if figures["classes_left_out"]:
         line += f"\nclasses left out: {_listed(figures['classes_left_out'])}"
+    for trait, words in figures["traits"].items():
+        counts = list(words.items())
+        if rest := sum(count for _, count in counts[_MOST:]):
+            counts = [*counts[:_MOST], (f"{len(words) - _MOST} others", rest)]
+        if unknown := figures["clips"] - sum(words.values()):
+            counts.append((UNKNOWN, unknown))
+        line += f"\n{trait}: {_listed(dict(counts))}"
     return line
 
 

@@ -118,12 +118,8 @@ def paper_result(record: Mapping[str, Any]) -> PaperResult | None:
         or any(parts[key][0] != tag for key, tag in _WIRING.items())
     ):
         return None
-    identity = record["identity"]
-    used = {**tree, **record, **identity.get("features", {})}  # record: the epochs
-    for key in ("head", "loss", "opt_class", "pooling_layer"):
-        used |= parts[key][1]
-    used["pooling"] = parts["pooling_layer"][1].get("name")
-    added = dict(identity.get("options", {}))
+    used = used_settings(record)
+    added = dict(record["identity"].get("options", {}))
     for key in ("loss", "opt_class"):
         given = parts[key][1].items()
         known = ("lr", "label_smoothing")
@@ -139,6 +135,32 @@ def paper_result(record: Mapping[str, Any]) -> PaperResult | None:
             mean, std = numbers[_UPSTREAMS.index(source)]
             return PaperResult(name, mean, std, differences)
     return None
+
+
+def used_settings(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Give the settings of a run as its parts really got them.
+
+    Beside the settings file's keys there are those of the record itself, such as
+    ``number_of_epochs``; over both stand the arguments of the head, the pooling layer,
+    the loss and the optimiser, whatever the file's keys say.
+
+    Example
+    -------
+    >>> loss = {"tag": "!name:torch.nn.functional.cross_entropy",
+    ...         "value": {"label_smoothing": "!ref <p_l>"}}
+    >>> tree = {"p_l": 0.15, "label_smoothing": 0.25, "loss": loss}
+    >>> used_settings({"identity": {"settings": tree}})["label_smoothing"]
+    0.15
+    """
+    tree = settings_of(record)
+    parts = _parts(tree)
+    features = record.get("identity", {}).get("features", {})
+    used = {key: _follow(tree, value) for key, value in tree.items()}
+    used |= {**record, **features}
+    for key in ("head", "loss", "opt_class", "pooling_layer"):
+        used |= parts[key][1]
+    used["pooling"] = parts["pooling_layer"][1].get("name")
+    return used
 
 
 def _parts(tree: Mapping[str, Any]) -> dict[str, tuple[str, dict[str, Any]]]:

@@ -1,17 +1,20 @@
 """Pictures of the results: confusion matrix, layer weights, training curves, scores.
 
 Each function draws on a figure of its own, without matplotlib's global state, and
-writes a PNG 1200 pixels wide, whole or not at all. Folds differ by colour (Okabe and
-Ito's, safe for colour-blind readers) and by marker.
+writes a PNG 1200 pixels wide, or an SVG by the file's name, whole or not at all. Folds
+differ by colour (Okabe and Ito's, safe for colour-blind readers) and by marker.
 """
 
 import os
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator
 
 from sercorr.evaluation.history import Record
@@ -30,13 +33,25 @@ def plot_confusion(
     title: str,
 ) -> None:
     """Draw (K, K) counts, rows are the truth, and their percentages of the row."""
+    figure = _figure(6.6)
+    axes = figure.subplots()
+    image = _confusion(axes, confusion, labels, 13 if len(labels) <= 6 else 8)
+    axes.set_xlabel("predicted class")
+    axes.set_ylabel("true class")
+    axes.set_title(title, pad=12)
+    bar = figure.colorbar(image, ax=axes, shrink=0.85)
+    bar.set_label("share of the true class, %")
+    _save(figure, path)
+
+
+def _confusion(
+    axes: Axes, confusion: Sequence[Sequence[int]], labels: Sequence[str], size: float
+) -> AxesImage:
+    """Draw one matrix with cells in letters of ``size`` points."""
     counts = np.asarray(confusion, dtype=np.int64)
     totals = counts.sum(axis=1, keepdims=True)
     percent = 100.0 * counts / np.maximum(totals, 1)
-    figure = _figure(6.6)
-    axes = figure.subplots()
     image = axes.imshow(percent, cmap="Blues", vmin=0, vmax=100)
-    size = 13 if len(labels) <= 6 else 8
     for row, column in np.ndindex(counts.shape):
         share = f"{percent[row, column]:.1f} %" if totals[row, 0] else "-"
         text = f"{counts[row, column]}\n{share}"
@@ -47,11 +62,7 @@ def plot_confusion(
     names = [f"{name}\nn = {n}" for name, n in zip(labels, totals[:, 0], strict=True)]
     axes.set_xticks(range(len(labels)), labels)
     axes.set_yticks(range(len(labels)), names)
-    axes.set(xlabel="predicted class", ylabel="true class")
-    axes.set_title(title, pad=12)
-    bar = figure.colorbar(image, ax=axes, shrink=0.85)
-    bar.set_label("share of the true class, %")
-    _save(figure, path)
+    return image
 
 
 def plot_layer_weights(
@@ -196,4 +207,9 @@ def _legend(figure: Figure, axes: Axes) -> None:
 
 def _save(figure: Figure, path: str | os.PathLike) -> None:
     with atomic_path(path) as temporary:
-        figure.savefig(temporary, format="png")
+        # no date, and names from no clock: the same figure is the same file
+        style: Any = {"svg.fonttype": "none", "svg.hashsalt": "sercorr"}
+        kind = Path(path).suffix.removeprefix(".") or "png"
+        about = {"Date": None} if kind == "svg" else None
+        with rc_context(style):
+            figure.savefig(temporary, format=kind, metadata=about)

@@ -3,7 +3,8 @@
 - ``fold_K/plots/``: after one fold;
 - ``results.json``, ``results.md``, ``plots/``: of the folds ``fold_K`` beside them;
 - ``seeds.json``, ``seeds.md``, ``seeds.png``: of the folders ``seed_S`` beside them;
-- ``grid.json``, ``grid.md``, ``grid.png``: of all heads below.
+- ``grid.json``, ``grid.md``, ``grid.png``: of all heads below;
+- ``figures/``: of an experiment.
 """
 
 import json
@@ -22,8 +23,17 @@ from sercorr.evaluation.results import (
     summarise,
     summarise_seeds,
 )
-from sercorr.evaluation.runs import Run, agreed_rate, read_fold, read_heads, settings_of
+from sercorr.evaluation.runs import (
+    Run,
+    agreed_rate,
+    read_experiment_record,
+    read_fold,
+    read_heads,
+    settings_of,
+)
 from sercorr.files import read_json, write_json, write_text
+from sercorr.reporting.experiment_plots import plot_experiment
+from sercorr.reporting.layout import Parts, render
 from sercorr.reporting.paper import describe
 from sercorr.reporting.plots import (
     plot_confusion,
@@ -31,7 +41,7 @@ from sercorr.reporting.plots import (
     plot_layer_weights,
     plot_scores,
 )
-from sercorr.reporting.tables import Parts, heads_parts, leading_rate, render, run_parts
+from sercorr.reporting.tables import heads_parts, leading_rate, run_parts
 
 
 def report_folder(folder: str | os.PathLike) -> str:
@@ -60,7 +70,14 @@ def report_folder(folder: str | os.PathLike) -> str:
         if runs and runs[0].seed is not None:
             seeds = {run.folder.name: [run] for run in runs}
             text = _write_table(folder / head, "seeds", {**seeds, "all": runs})
-    return text if "." in heads else _write_table(folder, "grid", heads)
+    if "." in heads:
+        return text
+    text = _write_table(folder, "grid", heads)
+    if figures := read_experiment_record(folder).get("figures"):
+        paths, notes = plot_experiment(heads, figures, folder / "figures")
+        written = [f"written: {', '.join(map(str, paths))}"] * bool(paths)
+        text = "\n".join([text, *notes, *written])
+    return text
 
 
 def plot_fold(folder: str | os.PathLike) -> None:
@@ -84,6 +101,22 @@ def describe_fold(folder: str | os.PathLike) -> str:
     return line
 
 
+def read_layer_weights(path: Path) -> list[float]:
+    """Read a fold's ``layer_weights.json``."""
+    content = read_json(path)
+    weights = content.get("weights") if isinstance(content, dict) else None
+    if not (
+        isinstance(weights, list)
+        and weights
+        and all(isinstance(w, int | float) and math.isfinite(w) for w in weights)
+    ):
+        raise InputError(
+            f'{path}: must be {{"weights": [...]}} with one finite number per layer '
+            f"(found {str(content)[:60]}); remove it"
+        )
+    return weights
+
+
 def _write_run(run: Run) -> str:
     folders = [run.folder / f"fold_{fold['fold']}" for fold in run.metrics]
     plots = _draw(run.folder, run.metrics, folders, run.select_by)
@@ -101,14 +134,25 @@ def _write_run(run: Run) -> str:
     ]
     if rows:
         page += ["## Settings", [rows]]
-    write_text(run.folder / "results.md", render(page, markdown=True) + "\n")
+    write_text(run.folder / "results.md", render(page, "markdown") + "\n")
     written = f"written: {run.folder}/results.json, results.md and plots/"
-    return render([*parts, written], markdown=False)
+    return render([*parts, written], "text")
 
 
-def _write_table(folder: Path, name: str, heads: Mapping[str, Sequence[Run]]) -> str:
-    """Write what several heads, or the seeds of one, give together."""
-    summaries, bars, lead = {}, {}, leading_rate(heads)
+def summarise_heads(
+    heads: Mapping[str, Sequence[Run]],
+) -> tuple[dict[str, dict[str, Any]], dict[str, list[float | None]]]:
+    """Summarise the seeds of each head that has any finished fold.
+
+    Returns
+    -------
+    summaries : dict
+        Head -> what `summarise_seeds` gives, and ``pooling``: what was trained.
+    bars : dict
+        What `plot_scores` draws of them: the leading rate.
+    """
+    summaries: dict[str, dict[str, Any]] = {}
+    bars, lead = {}, leading_rate(heads)
     for head, runs in heads.items():
         if runs:
             pooling = "; ".join(dict.fromkeys(describe(run.record) for run in runs))
@@ -117,6 +161,12 @@ def _write_table(folder: Path, name: str, heads: Mapping[str, Sequence[Run]]) ->
             note = f"\n{finished} of {n_folds} folds" if finished < n_folds else ""
             bars[f"{head}{note}"] = [summary[figure][lead] for figure in FIGURES]
             summaries[head] = summary
+    return summaries, bars
+
+
+def _write_table(folder: Path, name: str, heads: Mapping[str, Sequence[Run]]) -> str:
+    """Write what several heads, or the seeds of one, give together."""
+    (summaries, bars), lead = summarise_heads(heads), leading_rate(heads)
     parts = heads_parts(heads, summaries, folder)
     page: Parts = [
         f"# {name.capitalize()}",
@@ -124,11 +174,11 @@ def _write_table(folder: Path, name: str, heads: Mapping[str, Sequence[Run]]) ->
         f"![{rate_name(lead)}]({name}.png)",
     ]
     write_json(folder / f"{name}.json", summaries)
-    write_text(folder / f"{name}.md", render(page, markdown=True) + "\n")
+    write_text(folder / f"{name}.md", render(page, "markdown") + "\n")
     title = "Weighted accuracy" if lead == "wa" else rate_name(lead)
     plot_scores(bars, folder / f"{name}.png", title)
     written = f"written: {folder}/{name}.json, {name}.md, {name}.png"
-    return render([*parts, written], markdown=False)
+    return render([*parts, written], "text")
 
 
 def _draw(
@@ -146,7 +196,7 @@ def _draw(
     weights, histories = {}, {}
     for number, at in zip(numbers, folders, strict=True):
         if (at / "layer_weights.json").exists():
-            weights[f"fold {number}"] = _read_layer_weights(at / "layer_weights.json")
+            weights[f"fold {number}"] = read_layer_weights(at / "layer_weights.json")
         if records := read_history(at / "history.json"):
             histories[f"fold {number}"] = records
     if len({len(values) for values in weights.values()}) > 1:
@@ -167,18 +217,3 @@ def _draw(
         plots.append(folder / "plots/training_curves.png")
         plot_history(histories, plots[-1], select_by)
     return plots
-
-
-def _read_layer_weights(path: Path) -> list[float]:
-    content = read_json(path)
-    weights = content.get("weights") if isinstance(content, dict) else None
-    if not (
-        isinstance(weights, list)
-        and weights
-        and all(isinstance(w, int | float) and math.isfinite(w) for w in weights)
-    ):
-        raise InputError(
-            f'{path}: must be {{"weights": [...]}} with one finite number per layer '
-            f"(found {str(content)[:60]}); remove it"
-        )
-    return weights

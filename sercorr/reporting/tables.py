@@ -1,20 +1,14 @@
-"""Tables of results: their rows, and how they look in a terminal and in Markdown."""
+"""Tables of results: of one cross-validation, and of many heads or seeds."""
 
-import io
-import re
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import chain
 from pathlib import Path
 from typing import Any
-
-from rich import box
-from rich.console import Console
-from rich.table import Table as RichTable
 
 from sercorr.evaluation.metrics import RATES, class_recalls, complete_metrics
 from sercorr.evaluation.raters import AGREEMENT
 from sercorr.evaluation.results import FIGURES, pool_confusion, scores_of, summarise
 from sercorr.evaluation.runs import Run, agreed_rate
+from sercorr.reporting.layout import Parts
 from sercorr.reporting.paper import describe
 from sercorr.reporting.remarks import (
     choice_remarks,
@@ -22,11 +16,6 @@ from sercorr.reporting.remarks import (
     paper_remarks,
     run_remarks,
 )
-
-# Blocks of rows, with a line between blocks; a row maps headings to cells.
-Table = list[list[dict[str, str]]]
-# Paragraphs and tables, in the order in which they are read.
-Parts = list[str | Table]
 
 _WA_UA = "WA: share of the clips that are right. UA: mean of the class recalls."
 _STD = "standard deviation over the folds (divided by their number)"
@@ -188,49 +177,6 @@ def _matrix(
         [rows],
         *remarks,
     ]
-
-
-def render(parts: Parts, *, markdown: bool) -> str:
-    """Join parts to a page in Markdown or for a terminal."""
-    show = _as_markdown if markdown else _as_text
-    return "\n\n".join(p if isinstance(p, str) else show(p) for p in parts)
-
-
-def _as_text(table: Table) -> str:
-    shown = RichTable(box=box.HORIZONTALS, pad_edge=False, collapse_padding=True)
-    columns = _columns(table)
-    for name, numeric in columns.items():
-        heading = name.replace(" (", "\n(")
-        shown.add_column(heading, justify="right" if numeric else "left", no_wrap=True)
-    for block in table:
-        for row in block:
-            shown.add_row(*(row.get(name, "") for name in columns))
-        shown.add_section()
-    text = io.StringIO()
-    # as wide as it is: a log file has no width, and numbers must not be broken
-    Console(file=text, width=1000, markup=False, highlight=False).print(shown)
-    return "\n".join(line[1:].rstrip() for line in text.getvalue().splitlines())
-
-
-def _as_markdown(table: Table) -> str:
-    columns = _columns(table)
-    rules = {name: "---:" if numeric else "---" for name, numeric in columns.items()}
-    rows = [dict(zip(columns, columns, strict=True)), rules, *chain(*table)]
-    cells = [[row.get(c, "").replace("|", "\\|") for c in columns] for row in rows]
-    return "\n".join(f"| {' | '.join(row)} |" for row in cells)
-
-
-def _columns(table: Table) -> dict[str, bool]:
-    """Say of each heading whether numbers stand below; empty columns are left out."""
-    cells: dict[str, list[str]] = {}
-    for row in chain(*table):
-        for name, cell in row.items():
-            cells.setdefault(name, []).append(cell)
-    return {
-        name: all(re.match(r"[0-9]|-?$", cell) for cell in column)
-        for name, column in cells.items()
-        if any(column)
-    }
 
 
 def _recalls(labels: list[str], confusion: list[list[int]]) -> dict[str, str]:

@@ -2,8 +2,9 @@
 
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from sercorr.errors import InputError
 from sercorr.files import require_writable
@@ -14,13 +15,16 @@ from sercorr.training.run import Run
 from sercorr.training.settings import Settings, plain_tree
 
 
-def settings_of_folds(arguments: Sequence[str]) -> dict[int, Settings]:
+def settings_of_folds(
+    arguments: Sequence[str], overrides: Mapping[str, Any] | None = None
+) -> dict[int, Settings]:
     """Parse a command line into fold -> settings.
 
-    ``--folds 1,3`` or ``--fold 1`` asks for some folds only.
+    ``--folds 1,3`` or ``--fold 1`` asks for some folds only; ``overrides`` are put
+    over what the command line says.
     """
     given, rest = take_options(("folds", "fold"), arguments)
-    settings = parse_arguments(rest)
+    settings = parse_arguments(rest).override(overrides or {})
     n_folds = plain_tree(settings.tree).get("n_folds", 1)
     text = given.get("folds", given.get("fold"))
     if text is None:

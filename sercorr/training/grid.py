@@ -14,6 +14,7 @@ from typing import Any
 
 from speechbrain.utils.logger import setup_logging
 from speechbrain.utils.run_opts import RunOptions
+from tqdm import tqdm
 
 from sercorr.corpora.tables import table_labels
 from sercorr.data.manifests import ManifestPlan
@@ -33,6 +34,9 @@ from sercorr.training.folds import settings_of_folds
 from sercorr.training.program import parse_arguments, take_options
 from sercorr.training.run import Run
 from sercorr.training.settings import Settings, closure, plain_tree, read_tree
+
+EXPECTED = "a mapping from names to settings"
+"""What heads are in a file."""
 
 SIDE_BY_SIDE = 8
 """Most heads at once: their activations are all in memory."""
@@ -57,7 +61,8 @@ def read_grid(path: str | Path) -> dict[str, dict[str, Any]]:
 
     For instance ``{att4: {n_heads: 4}, mean: {pooling: mean, lr: 0.001}}``. Values
     may be tagged (``opt_class: !name:torch.optim.SGD {lr: 0.1}``), and
-    ``seed: [1, 2, 3]`` makes one head for each seed.
+    ``seed: [1, 2, 3]`` makes one head for each seed. Of an experiment file, its
+    ``heads`` are the grid.
 
     Returns
     -------
@@ -72,24 +77,11 @@ def read_grid(path: str | Path) -> dict[str, dict[str, Any]]:
         setting that all heads share.
     """
     path = Path(path)
-    expected = "a mapping from names to settings"
-    grid = read_tree(path, "grid", expected)
-    if not grid:
-        raise InputError(f"{path}: {expected} was expected")
     heads: dict[str, dict[str, Any]] = {}
-    for name, overrides in ((str(key), value or {}) for key, value in grid.items()):
-        if not _NAME.fullmatch(name) or _RESERVED.fullmatch(name):
-            raise InputError(
-                f"{path}: {name!r} cannot name a head's folder; use letters, digits, "
-                "_ and -, and no name such as fold_1"
-            )
-        if not isinstance(overrides, dict):
-            raise InputError(f"{path}: {name}: a mapping of settings was expected")
-        if shared := sorted(SHARED & overrides.keys()):
-            raise InputError(
-                f"{path}: {name}: {shared[0]} is the same for all heads; give it on "
-                "the command line"
-            )
+    grid = read_tree(path, "grid", EXPECTED)
+    if "settings" in grid:  # an experiment
+        grid = grid.get("heads")
+    for name, overrides in check_heads(path, grid).items():
         seeds = overrides.get("seed")
         if isinstance(seeds, list):
             if not seeds:
@@ -97,8 +89,37 @@ def read_grid(path: str | Path) -> dict[str, dict[str, Any]]:
             for seed in seeds:
                 heads[f"{name}/seed_{seed}"] = {**overrides, "seed": seed}
         else:
-            heads[name] = dict(overrides)
+            heads[name] = overrides
     return heads
+
+
+def check_heads(place: str | Path, heads: Any) -> dict[str, dict[str, Any]]:
+    """Check what a file says of heads: name -> overrides of settings.
+
+    ``place`` is the file, for messages. Raises `InputError` where it is no such
+    mapping, a name is no folder's, or a setting is one that all heads share.
+    """
+    if not isinstance(heads, dict) or not heads:
+        raise InputError(f"{place}: {EXPECTED} was expected")
+    for name, overrides in heads.items():
+        require_name(place, name)
+        if not isinstance(overrides, dict | None):
+            raise InputError(f"{place}: {name}: a mapping of settings was expected")
+        if shared := sorted(SHARED & (overrides or {}).keys()):
+            raise InputError(
+                f"{place}: {name}: {shared[0]} is the same for all heads; give it on "
+                "the command line"
+            )
+    return {str(name): dict(overrides or {}) for name, overrides in heads.items()}
+
+
+def require_name(place: str | Path, name: Any) -> None:
+    """Refuse a name that cannot be that of a folder among the results."""
+    if not _NAME.fullmatch(str(name)) or _RESERVED.fullmatch(str(name)):
+        raise InputError(
+            f"{place}: {str(name)!r} cannot name a head's folder; use letters, digits, "
+            "_ and -, and no name such as fold_1"
+        )
 
 
 def run_grid(arguments: Sequence[str]) -> int:
@@ -118,7 +139,7 @@ def run_grid(arguments: Sequence[str]) -> int:
     tables = given.get("test_table", "").split(",")
     if len(tables) == 1:
         table = ["--test_table", *tables] if tables[0] else []
-        return _run_heads(*_plan_heads(grid, [*rest, *table]))
+        return _train_and_report(*plan_heads(grid, settings_of_folds([*rest, *table])))
     names = [Path(table).stem for table in tables]
     if len(set(names)) < len(names) or not all(names):
         raise InputError(
@@ -130,10 +151,13 @@ def run_grid(arguments: Sequence[str]) -> int:
     root = Path(parse_arguments([*rest, *own[0]]).load()["output_folder"])
     _, rest = take_options(("output_folder", "test_map", "test_drop"), rest)
     planned = [
-        _plan_heads(grid, [*rest, "--output_folder", str(root / name), *options])
+        plan_heads(
+            grid,
+            settings_of_folds([*rest, "--output_folder", str(root / name), *options]),
+        )
         for name, options in zip(names, own, strict=True)
     ]
-    status = max([_run_heads(*plan) for plan in planned])
+    status = max([_train_and_report(*plan) for plan in planned])
     print(report_folder(root))
     return status
 
@@ -160,11 +184,18 @@ def _options_of_tables(settings: Settings, tables: Sequence[str]) -> list[list[s
     return options
 
 
-def _plan_heads(
-    grid: Mapping[str, dict[str, Any]], arguments: Sequence[str]
-) -> tuple[Path, ManifestPlan, dict[int, dict[str, Run]]]:
-    """Plan what one command line asks for: its folder, manifests, and runs by fold."""
-    by_fold = settings_of_folds(arguments)
+Plan = tuple[Path, ManifestPlan, dict[int, dict[str, Run]]]
+"""A folder, the manifests, and fold -> name of a head -> its run."""
+
+
+def plan_heads(
+    grid: Mapping[str, dict[str, Any]], by_fold: Mapping[int, Settings]
+) -> Plan:
+    """Plan the runs of a grid (see `read_grid`) on some folds (fold -> settings).
+
+    Nothing is written; what cannot be run, or whose folder holds another run, is an
+    `InputError`.
+    """
     tree = next(iter(by_fold.values())).tree
     common = closure(tree, ["corpus", "data_folder", "labels", "upstream"])
     for name, overrides in grid.items():
@@ -175,20 +206,50 @@ def _plan_heads(
             )
     first = next(iter(by_fold.values())).load()
     root, manifests = Path(first["output_folder"]), plan_data(first)
-    runs = {
-        fold: {
-            head: _run_of(settings, root / head, overrides, manifests)
-            for head, overrides in grid.items()
-        }
-        for fold, settings in by_fold.items()
-    }
+    tried: set[str] = set()  # a head is the same for every fold and seed
+    runs: dict[int, dict[str, Run]] = {}
+    for fold, settings in by_fold.items():
+        runs[fold] = {}
+        for name, overrides in grid.items():
+            head = name.partition("/")[0]
+            runs[fold][name] = _run_of(
+                settings, root, name, overrides, manifests, tried=head in tried
+            )
+            tried.add(head)
     return root, manifests, runs
 
 
-def _run_heads(
-    root: Path, manifests: ManifestPlan, runs: Mapping[int, Mapping[str, Run]]
-) -> int:
-    """Train and test what `_plan_heads` has planned."""
+def _train_and_report(*plan: Any) -> int:
+    failed = run_heads(*plan)
+    root, _, runs = plan
+    if any(run.is_finished for heads in runs.values() for run in heads.values()):
+        print(report_folder(root))
+    return report_failures(failed)
+
+
+def report_failures(failed: Sequence[str]) -> int:
+    """Say which heads failed; return the exit status."""
+    if not failed:
+        return 0
+    print(
+        f"error: failed: {', '.join(failed)}. Their messages stand above; the others "
+        "are finished",
+        file=sys.stderr,
+    )
+    return 1
+
+
+def run_heads(
+    root: Path,
+    manifests: ManifestPlan,
+    runs: Mapping[int, Mapping[str, Run]],
+    bar: tqdm | None = None,
+) -> list[str]:
+    """Train and test what `plan_heads` has planned and is not finished.
+
+    ``bar`` counts the runs that are done. Returns the names of those that failed,
+    whose messages have been printed.
+    """
     require_writable(root)
     manifests.write()
     manifests.report()
@@ -208,16 +269,9 @@ def _run_heads(
                     run.hparams, run.settings.run_opts, manifests.clips
                 )
             failed += [f"{name} (fold {fold})" for name in train_heads(group, features)]
-    if any(run.is_finished for heads in runs.values() for run in heads.values()):
-        print(report_folder(root))
-    if failed:
-        print(
-            f"error: failed: {', '.join(failed)}. Their messages stand above; the "
-            "others are finished",
-            file=sys.stderr,
-        )
-        return 1
-    return 0
+            if bar is not None:
+                bar.update(len(group))
+    return failed
 
 
 def groups_of(runs: Mapping[str, Run]) -> Iterator[dict[str, Run]]:
@@ -297,16 +351,18 @@ def _train(runs: dict[str, Run], features: StoredFeatures | LiveFeatures) -> lis
 
 def _run_of(
     settings: Settings,
-    folder: Path,
+    root: Path,
+    name: str,
     overrides: Mapping[str, Any],
     manifests: ManifestPlan,
+    tried: bool,
 ) -> Run:
-    places = {"output_folder": folder, "manifest_folder": manifests.folder}
+    places = {"output_folder": root / name, "manifest_folder": manifests.folder}
     try:
         own = settings.override({**overrides, **{k: str(v) for k, v in places.items()}})
-        return Run(own, own.load(), manifests)
+        return Run(own, own.load(), manifests, tried)
     except InputError as error:
-        raise InputError(f"{folder.name}: {error}") from error
+        raise InputError(f"{name}: {error}") from error
 
 
 def _stream(name: str, run: Run) -> str:

@@ -20,6 +20,7 @@ from sercorr.data.vote_shares import count_unvoted
 from sercorr.errors import InputError
 from sercorr.evaluation.history import record_epoch
 from sercorr.evaluation.metrics import RATES, classification_metrics
+from sercorr.evaluation.predictions import VALIDATION, write_predictions
 from sercorr.training.checkpoints import AtomicCheckpointer, best_first, is_scored
 from sercorr.training.schedules import Schedule
 from sercorr.training.setting_checks import check_settings
@@ -280,6 +281,8 @@ class HeadInTraining:
         chosen = scores[self.select_by]
         if self.best_rate is None or chosen > self.best_rate:
             self.best_rate = chosen
+            # before the checkpoint: a run that is stopped between the two makes both
+            self._write_validation(outcome)
         rates = {f"valid_{name}": scores[name] for name in RATES}
         self.save(step, updates, {"epoch": epoch, "updates": updates, **rates})
 
@@ -306,6 +309,11 @@ class HeadInTraining:
                     "seconds": time.monotonic() - self._epoch_start,
                 },
             )
+
+    def _write_validation(self, outcome: Outcome) -> None:
+        """Keep what the best epoch so far says: temperatures are fitted on it."""
+        if (folder := self.hparams.get("fold_folder")) is not None:
+            write_predictions(Path(folder) / VALIDATION, *outcome, self.labels)
 
     @mark_as_saver
     def _save(self, path: Path) -> None:

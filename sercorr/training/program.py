@@ -43,7 +43,11 @@ _NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+")
 DEFAULT = Path("hparams") / "train.yaml"
 
 
-def program(main: Callable[[list[str]], int | None], about: str | None) -> None:
+def program(
+    main: Callable[[list[str]], int | None],
+    about: str | None,
+    settings_of: Callable[[Path], Path] = Path,
+) -> None:
     """Run a program of a recipe and exit with its status.
 
     With ``--help``, the program's docstring and the settings are printed instead:
@@ -51,11 +55,12 @@ def program(main: Callable[[list[str]], int | None], about: str | None) -> None:
     program.
 
     ``main`` takes the command line and returns an exit status, or None for 0;
-    ``about`` is the program's docstring.
+    ``about`` is the program's docstring; ``settings_of`` finds the settings file
+    behind the YAML file that is given.
     """
     arguments = sys.argv[1:]
     if {"-h", "--help"} & set(arguments):
-        run_program(lambda: print(_help(arguments, about or "")))
+        run_program(lambda: print(_help(arguments, about or "", settings_of)))
     if fast.enabled():
         keep_freed_memory()
     run_program(lambda: main(arguments))
@@ -175,9 +180,12 @@ def take_options(
     return taken, rest
 
 
-def _help(arguments: Sequence[str], about: str) -> str:
+def _help(
+    arguments: Sequence[str], about: str, settings_of: Callable[[Path], Path]
+) -> str:
     given = [Path(text) for text in arguments if text.endswith((".yaml", ".yml"))]
     file = next(filter(Path.is_file, given), Path(sys.argv[0]).parent / DEFAULT)
+    file = settings_of(file)
     return format_help(Path(sys.argv[0]).name, about, file, REFUSED_OPTIONS)
 
 

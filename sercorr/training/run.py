@@ -29,6 +29,7 @@ from sercorr.data.manifests import ManifestPlan
 from sercorr.data.vote_shares import count_unvoted, vote_shares
 from sercorr.errors import InputError
 from sercorr.evaluation.metrics import class_recalls
+from sercorr.evaluation.predictions import PREDICTIONS, VALIDATION
 from sercorr.evaluation.results import write_fold
 from sercorr.features import require_precision
 from sercorr.files import (
@@ -63,6 +64,8 @@ class Run:
         What `Settings.load` made of it.
     manifests : ManifestPlan
         The folds.
+    tried : bool
+        The same head was tried for another fold or seed: it is not tried again.
 
     Raises
     ------
@@ -72,7 +75,11 @@ class Run:
     """
 
     def __init__(
-        self, settings: Settings, hparams: dict[str, Any], manifests: ManifestPlan
+        self,
+        settings: Settings,
+        hparams: dict[str, Any],
+        manifests: ManifestPlan,
+        tried: bool = False,
     ):
         refuse_torchrun()
         self.settings = settings
@@ -82,7 +89,8 @@ class Run:
         self.folder = Path(require(hparams, "fold_folder"))
         self.device = device_of(settings.run_opts)
         self.epochs: int = require(hparams, "epoch_counter").limit
-        check_parts(hparams)
+        if not tried:
+            check_parts(hparams)
         self._require_votes()
         self.identity = self._sign()
         self._check_folder()
@@ -148,7 +156,7 @@ class Run:
         same = bool(before) and self._has_something()
         if not same:  # at most what --debug has left
             shutil.rmtree(self.hparams["checkpoint_folder"], ignore_errors=True)
-            for name in (METRICS, "predictions.csv", "history.json"):
+            for name in (METRICS, PREDICTIONS, VALIDATION, "history.json"):
                 (self.folder / name).unlink(missing_ok=True)
         if isinstance(self.hparams.get("train_logger"), functools.partial):
             # a logger that makes files of its own, written as !name: for that
@@ -166,6 +174,10 @@ class Run:
                 **({"test_corpus": other.name} if other else {}),
                 "speakers": self.manifests.record["speakers"][str(self.fold)],
                 "manifests": json_digest(self.manifests.record["files"]),
+                "places": {
+                    "manifest_folder": os.path.abspath(self.manifests.folder),
+                    **self.manifests.roots,
+                },
                 "labels": list(self.hparams["labels"]),
                 "fold": self.fold,
                 "n_folds": self.hparams["n_folds"],
@@ -201,6 +213,7 @@ class Run:
             splits["test"],
         )
         record = self.record
+        record["clips"] = {part: len(clips) for part, clips in splits.items()}
         recalls = class_recalls(metrics["confusion"])
         before = record.get("tested")
         record["tested"] = {

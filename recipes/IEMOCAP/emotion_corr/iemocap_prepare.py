@@ -52,11 +52,15 @@ PUBLISHED = {
 }
 """Clips of the full release by session and code; 5,531 in all."""
 
+GENDERS = {"F": "female", "M": "male"}
+STYLES = {"impro": "improvised", "script": "scripted"}
+"""How the name of a dialog goes on -> how its turns came about."""
+
 # In a turn's id, the dialog ends before the last underscore, and the speaker's letter
 # follows it; the letter before the first underscore says who wore the markers.
 _HEAD = re.compile(
     r"\[\s*[\d.]+\s*-\s*[\d.]+\s*\]\s+"
-    r"((Ses0([1-5])[FM]_\w+)_([FM])[A-Za-z0-9]*)\s+(\S+)\s+\[[^]]*\]",
+    r"((Ses0([1-5])[FM]_(impro|script)?\w+)_([FM])[A-Za-z0-9]*)\s+(\S+)\s+\[[^]]*\]",
     re.ASCII,
 )
 _RATER = re.compile(r"C-E(\d+)\s*:([^(]*)")
@@ -141,6 +145,8 @@ def parse_labels(content: bytes, name: str) -> list[Utterance]:
     (5, 'Ses05F', 'hap', 'exc', [['Anger', 'Sadness']])
     >>> turn.vote_counts
     {'ang': 0.5, 'sad': 0.5}
+    >>> turn.traits
+    {'gender': 'female', 'style': 'scripted'}
     >>> turn.wav
     'Session5/sentences/wav/Ses05M_script01_1b/Ses05M_script01_1b_F000.wav'
     """
@@ -172,13 +178,16 @@ def _turn(line: str, place: str, votes: list[tuple[int, list[str]]]) -> Utteranc
             f"{place}: found {line[:100]!r}, expected a line such as '[1.0 - 2.5]<tab>"
             "Ses01F_impro05_F019<tab>ang<tab>[1.5, 4.0, 4.5]'; mend the line"
         )
-    turn, dialog, session, letter, code = head.groups()
+    turn, dialog, session, style, letter, code = head.groups()
     if code not in CODES:
         raise InputError(
             f"{place}: unknown label code {code!r} of turn {turn}; "
             f"it must be one of {', '.join(CODES)}"
         )
     given = [vote for _, vote in sorted(votes, key=lambda pair: pair[0])]
+    traits = {"gender": GENDERS[letter]}
+    if style:
+        traits["style"] = STYLES[style]
     return Utterance(
         id=turn,
         wav=f"Session{session}/sentences/wav/{dialog}/{turn}.wav",
@@ -188,6 +197,7 @@ def _turn(line: str, place: str, votes: list[tuple[int, list[str]]]) -> Utteranc
         code=code,
         votes=given,
         vote_counts=count_votes(given) or None,
+        traits=traits,
         place=place,
     )
 

@@ -2,7 +2,7 @@
 """Train many heads side by side on the same folds and stored features.
 
     python run_grid.py hparams/train.yaml --data_folder IEMOCAP_full_release \
-        --cache_folder CACHE --grid hparams/grid_poolings.yaml
+        --cache_folder CACHE --grid GRID.yaml
 
 It takes what ``run_folds.py`` takes. ``--grid FILE`` maps names to settings of one
 head, for instance ``att4: {pooling: attentive_corr, n_heads: 4, seed: [1, 2, 3]}``.

@@ -1,0 +1,132 @@
+"""All test clips of a head's folds and seeds in one table."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from sercorr.data.utterances import UNKNOWN
+from sercorr.errors import InputError
+from sercorr.evaluation.intervals import units_of
+from sercorr.evaluation.predictions import (
+    PREDICTIONS,
+    Predictions,
+    read_test_predictions,
+)
+from sercorr.evaluation.runs import Run
+
+
+@dataclass(frozen=True)
+class Pooled:
+    """N rows: one per test clip and seed.
+
+    Attributes
+    ----------
+    labels : list of str
+        The K classes.
+    seeds, folds : numpy.ndarray
+        (N,), int: the run's position from 0, and the fold's number.
+    ids, speakers, files : numpy.ndarray
+        (N,), str; the speaker is `UNKNOWN`, and the file empty, where not known.
+    truth, prediction : numpy.ndarray
+        (N,), int: positions in ``labels``.
+    probabilities : numpy.ndarray
+        (N, K), float64, with six decimals.
+    """
+
+    labels: list[str]
+    seeds: np.ndarray
+    folds: np.ndarray
+    ids: np.ndarray
+    speakers: np.ndarray
+    files: np.ndarray
+    truth: np.ndarray
+    prediction: np.ndarray
+    probabilities: np.ndarray
+
+    @cached_property
+    def right(self) -> np.ndarray:
+        """Whether each answer is right: (N,), float, 0 or 1."""
+        return (self.truth == self.prediction).astype(np.float64)
+
+    @cached_property
+    def clips(self) -> np.ndarray:
+        """The same number, from 0, for the rows of one clip: (N,), int."""
+        return np.unique(self.ids, return_inverse=True)[1]
+
+    @cached_property
+    def units(self) -> np.ndarray:
+        """What a bootstrap draws, see `units_of`: (N,), int."""
+        return units_of(self.speakers.tolist(), self.ids.tolist())
+
+
+def pool_predictions(runs: Sequence[Run]) -> Pooled:
+    """Read what all seeds said about the test clips of their finished folds.
+
+    Raises
+    ------
+    InputError
+        There is no finished fold, the classes are not the same everywhere, or a
+        ``predictions.csv`` is missing, broken or not what ``metrics.json`` counted.
+    """
+    parts = [
+        (seed, fold["fold"], read_test_predictions(run, fold["fold"]))
+        for seed, run in enumerate(runs)
+        for fold in run.metrics
+    ]
+    if not parts:
+        raise InputError("there is no finished fold to look at; run the folds first")
+    metrics = [fold for run in runs for fold in run.metrics]
+    labels = parts[0][2].labels
+    truth, prediction = [], []
+    for (seed, fold, said), scored in zip(parts, metrics, strict=True):
+        place = runs[seed].folder / f"fold_{fold}" / PREDICTIONS
+        if said.labels != labels:
+            raise InputError(
+                f"{place}: the classes are {', '.join(said.labels)}, those of the "
+                f"first fold {', '.join(labels)}; move one of them away"
+            )
+        truth.append(class_indices(place, said, said.truth))
+        prediction.append(class_indices(place, said, said.prediction))
+        confusion = np.zeros((len(labels), len(labels)), dtype=np.int64)
+        np.add.at(confusion, (truth[-1], prediction[-1]), 1)
+        if confusion.tolist() != scored["confusion"]:
+            raise InputError(
+                f"{place.parent}: predictions.csv and metrics.json do not agree; run "
+                "evaluate.py for this fold"
+            )
+    sizes = [len(said.ids) for _, _, said in parts]
+    return Pooled(
+        labels,
+        np.repeat([seed for seed, _, _ in parts], sizes),
+        np.repeat([fold for _, fold, _ in parts], sizes),
+        _words(said.ids for _, _, said in parts),
+        _words(said.speakers or [UNKNOWN] * len(said.ids) for _, _, said in parts),
+        _words(said.files or [""] * len(said.ids) for _, _, said in parts),
+        np.concatenate(truth),
+        np.concatenate(prediction),
+        np.concatenate([said.probabilities for _, _, said in parts]),
+    )
+
+
+def class_indices(place: Path, said: Predictions, classes: Sequence[str]) -> np.ndarray:
+    """Turn true or predicted classes of a file into positions in its labels.
+
+    Raises
+    ------
+    InputError
+        A class has no column.
+    """
+    indices = {label: index for index, label in enumerate(said.labels)}
+    if unknown := sorted(set(classes) - indices.keys()):
+        raise InputError(
+            f"{place}: has clips of {', '.join(unknown)}, but columns for "
+            f"{', '.join(said.labels)} alone; run evaluate.py for this fold"
+        )
+    return np.array([indices[name] for name in classes], dtype=np.int64)
+
+
+def _words(columns: Iterable[Sequence[str]]) -> np.ndarray:
+    return np.array([word for column in columns for word in column], dtype=object)

@@ -1,0 +1,210 @@
+"""Figures of an experiment: rates by settings, confusion matrices side by side.
+
+An experiment's ``figures`` is a list of ``{x: SETTING, lines: SETTING}``, as for the
+paper's figure 3, and ``{confusions: [HEAD, HEAD]}``, as for its figure 2.
+"""
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sercorr.evaluation.metrics import rate_name
+from sercorr.evaluation.runs import Run
+from sercorr.reporting.experiment_series import (
+    SYMBOLS,
+    Heads,
+    Matrix,
+    Series,
+    Value,
+    confusions_of,
+    finished_folds,
+    place_of,
+    series_of,
+    sort_values,
+)
+from sercorr.reporting.plots import _confusion, _figure, _legend, _save, _style
+from sercorr.reporting.tables import leading_rate
+
+_TITLES = {"n_heads": "attention heads"}
+_DASHES = ("-", "--", "-.", ":")
+_LOGARITHMIC = 16  # the x axis is, if the largest x is so many times the smallest
+
+
+def plot_experiment(
+    heads: Heads,
+    figures: Sequence[Mapping[str, Any]],
+    folder: str | os.PathLike,
+    suffix: str = ".png",
+) -> tuple[list[Path], list[str]]:
+    """Draw an experiment's figures, one for each upstream and corpus.
+
+    Without ``lines``, the upstreams and corpora are the lines of one figure.
+
+    Arguments
+    ---------
+    heads : mapping
+        See `sercorr.reporting.experiment_series.Heads`.
+    figures : sequence of mapping
+        See above.
+    folder : path
+        Where to write ``SETTING.png``, ``SETTING_by_SETTING.png`` and
+        ``confusions_HEAD_HEAD.png``, with the upstream and the corpus before the name
+        where there are several.
+    suffix : str
+        ``.png`` or ``.svg``.
+
+    Returns
+    -------
+    paths : list of pathlib.Path
+        What was written.
+    notes : list of str
+        What could not be drawn, one line each.
+
+    Raises
+    ------
+    InputError
+        What `series_of` and `confusions_of` refuse.
+    """
+    by_place: dict[str, dict[str, Sequence[Run]]] = {}
+    for head, runs in heads.items():
+        by_place.setdefault(place_of(head), {})[head] = runs
+    rate = leading_rate(heads)
+    paths: list[Path] = []
+    notes: list[str] = []
+    for figure in figures:
+        x, lines = figure.get("x"), figure.get("lines")
+        for place, some in ({"": heads} if x and not lines else by_place).items():
+            before = [*filter(None, place.split("/"))]
+            if x:
+                name = f"{x}_by_{lines}" if lines else x
+                series, more = series_of(some, x, lines, rate)
+            else:
+                name = "_".join(["confusions", *figure["confusions"]])
+                matrices, more = confusions_of(some, figure["confusions"])
+            notes += [note for note in more if note not in notes]
+            path = Path(folder) / ("_".join([*before, name]) + suffix)
+            if x and series:
+                title = ", ".join([f"{rate_name(rate)} by {axis_title(x)}", *before])
+                y_label = f"{rate_name(rate)}, %, {_average(some)}"
+                plot_lines(
+                    series, path, x_label=axis_title(x), y_label=y_label, title=title
+                )
+                paths.append(path)
+            elif not x and matrices:
+                plot_confusions(matrices, path)
+                paths.append(path)
+    return paths, notes
+
+
+def plot_lines(
+    series: Series,
+    path: str | os.PathLike,
+    *,
+    x_label: str,
+    y_label: str,
+    title: str,
+) -> None:
+    """Draw a line of mean rates for each name, as in the paper's figure 3.
+
+    Bars show the sample's standard deviation over the seeds, where there are several;
+    points of different lines are then a little apart, so that no bar hides another. The
+    x axis is linear, logarithmic where x is positive and its range wide (1 to 32
+    heads), or has equal steps and no lines where any x is a word.
+    """
+    values = sort_values(value for line in series.values() for value in line)
+    places = dict(zip(values, _positions(values), strict=True))
+    counts = {len(rates) for line in series.values() for rates in line.values()}
+    gap = min(np.diff(list(places.values())), default=1.0)
+    step = gap / (2 * len(series)) if max(counts) > 1 else 0.0
+    figure = _figure(5.4)
+    axes = figure.subplots()
+    words = any(isinstance(value, str) for value in values)
+    for index, (name, line) in enumerate(series.items()):
+        style = {**_style(index), "linestyle": _DASHES[index % len(_DASHES)]}
+        style |= {"markersize": 5.5, "linewidth": 1.6, "label": name}
+        if words:
+            style["linestyle"] = "none"  # nothing lies between words
+        apart = step * (index - (len(series) - 1) / 2)
+        at = [places[value] + apart for value in line]
+        means = [float(np.mean(rates)) for rates in line.values()]
+        axes.plot(at, means, **style)
+        several = [
+            (place, mean, float(np.std(rates, ddof=1)))
+            for place, mean, rates in zip(at, means, line.values(), strict=True)
+            if len(rates) > 1
+        ]
+        if several:
+            where, middle, spread = zip(*several, strict=True)
+            look: Any = {"fmt": "none", "capsize": 3, "elinewidth": 1.1}
+            axes.errorbar(where, middle, yerr=spread, color=style["color"], **look)
+    if max(counts) > 1:
+        seeds = " to ".join(map(str, sorted({min(counts), max(counts)})))
+        about = f"standard deviation over {seeds} seeds"
+        axes.errorbar([], [], yerr=[], fmt="none", color="0.3", capsize=3, label=about)
+    axes.set_xticks(list(places.values()), [f"{value}" for value in values])
+    if words:
+        axes.set_xlim(-0.5, len(values) - 0.5)
+    axes.set(xlabel=x_label, ylabel=y_label, title=title)
+    axes.grid(alpha=0.3)
+    if max(counts) > 1 or any(series):
+        _legend(figure, axes)
+    _save(figure, path)
+
+
+def plot_confusions(matrices: Sequence[Matrix], path: str | os.PathLike) -> None:
+    """Draw confusion matrices side by side, as in the paper's figure 2.
+
+    A cell has the count and its share of the row; all matrices share one colour scale.
+    """
+    most = max(len(labels) for _, _, labels in matrices)
+    columns = min(len(matrices), 2 if most <= 6 else 1)
+    rows = -(-len(matrices) // columns)
+    cell = 5.6 / columns / most  # inches
+    figure = _figure(0.5 + rows * (cell * most + 1.0))
+    grid = figure.subplots(rows, columns, squeeze=False)
+    for axes in grid.flat[len(matrices) :]:
+        axes.set_axis_off()
+    for axes, (title, confusion, labels) in zip(grid.flat, matrices, strict=False):
+        image = _confusion(axes, confusion, labels, min(13.0, 72 * cell / 5))
+        axes.set_title(title, fontsize=10)
+        if max(map(len, labels)) > 12 * cell:  # letters that fit below a cell
+            turned: Any = {"rotation": 30, "ha": "right", "rotation_mode": "anchor"}
+            axes.set_xticks(range(len(labels)), labels, **turned)
+        axes.set_xlabel("predicted class")
+    for axes in grid[:, 0]:
+        axes.set_ylabel("true class")
+    bar = figure.colorbar(image, ax=grid, shrink=0.6, location="bottom", aspect=40)
+    bar.set_label("share of the true class, %")
+    _save(figure, path)
+
+
+def axis_title(setting: str) -> str:
+    """Name a setting, with the paper's symbol if it has one.
+
+    Example
+    -------
+    >>> axis_title("channel_dropout"), axis_title("batch_size")
+    ('channel dropout p_d', 'batch size')
+    """
+    words = _TITLES.get(setting, setting.replace("_", " "))
+    return f"{words} {SYMBOLS.get(setting, '')}".strip()
+
+
+def _average(heads: Heads) -> str:
+    """Say over which folds each point is a mean."""
+    folds = finished_folds(heads)
+    listed = ", ".join(map(str, folds))
+    return f"fold {listed}" if len(folds) == 1 else f"mean of folds {listed}"
+
+
+def _positions(values: Sequence[Value]) -> list[float]:
+    """Give places on the x axis; see `plot_lines`."""
+    numbers = [value for value in values if not isinstance(value, str)]
+    if len(numbers) < len(values):
+        return [float(place) for place in range(len(values))]
+    if min(numbers) > 0 and max(numbers) >= _LOGARITHMIC * min(numbers):
+        return [float(place) for place in np.log2(numbers)]
+    return [float(number) for number in numbers]

@@ -1,0 +1,236 @@
+"""Experiments: every run is what train.py gives, none is trained twice."""
+
+import json
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+from models import build_model
+from releases import make_release
+from runs import (
+    RECIPE,
+    command_line,
+    heads_equal,
+    quick_training,
+    script_command,
+    script_environment,
+    train,
+)
+
+from sercorr.errors import InputError
+from sercorr.evaluation.runs import read_heads
+from sercorr.training.experiment import run_experiment
+from sercorr.training.experiment_file import base_settings, read_experiment
+
+EXPERIMENTS = RECIPE / "experiments"
+SEED_OF_SETTINGS = 1234
+TEXT = f"""
+settings: {RECIPE}/hparams/train.yaml
+upstreams: [fbank]
+folds: [1]
+heads:
+  att: {{n_heads: 1}}
+  mean: {{pooling: mean, channel_dropout: 0.0, label_smoothing: 0.0}}
+"""
+
+
+@pytest.fixture(scope="module")
+def release(tmp_path_factory) -> Path:
+    return make_release(tmp_path_factory.mktemp("experiment") / "release")
+
+
+@pytest.fixture
+def experiment(release, tmp_path):
+    """A function that runs an experiment with some axes, in ``tmp_path / "out"``."""
+    file = tmp_path / "mine.yaml"
+
+    def run(*axes: str, text: str = TEXT, out: str = "out") -> Path:
+        file.write_text(text)
+        line = command_line(release, tmp_path / out)[1:]
+        line = [w for w in line if w not in ("--upstream_source", "fbank")]
+        store = ["--cache_folder", str(release.with_name("store"))]
+        with quick_training():
+            assert run_experiment([str(file), *line, *store, *axes]) == 0
+        return tmp_path / out
+
+    return run
+
+
+def finished(root: Path) -> dict[str, int]:
+    """Each finished fold -> when its result was written."""
+    return {
+        path.parent.relative_to(root).as_posix(): path.stat().st_mtime_ns
+        for path in sorted(root.rglob("fold_*/metrics.json"))
+    }
+
+
+def test_one_value_of_an_axis_has_no_folder(experiment, release, tmp_path):
+    root = experiment()
+    assert list(finished(root)) == ["att/fold_1", "mean/fold_1"]
+    store = {"cache_folder": release.with_name("store")}
+    train(release, tmp_path / "alone", n_heads=1, **store)
+    assert heads_equal(root / "att", tmp_path / "alone")
+
+
+def test_another_seed_and_upstream_move_what_is_there(experiment, tmp_path):
+    root = experiment("--heads", "mean", "--seeds", "5")
+    before = finished(root)
+    assert list(before) == ["mean/fold_1"]
+    experiment("--heads", "mean", "--seeds", "5,6")
+    both = finished(root)
+    assert list(both) == ["mean/seed_5/fold_1", "mean/seed_6/fold_1"]
+    assert both["mean/seed_5/fold_1"] == before["mean/fold_1"]
+    model = build_model(tmp_path / "tiny", "hubert", "layer")
+    experiment("--heads", "mean", "--seeds", "5", "--upstreams", f"fbank,{model}")
+    three = finished(root)
+    assert list(three) == [
+        "fbank/mean/seed_5/fold_1",
+        "fbank/mean/seed_6/fold_1",
+        "tiny/mean/seed_5/fold_1",
+    ]
+    assert three["fbank/mean/seed_6/fold_1"] == both["mean/seed_6/fold_1"]
+    # fewer values than before: the folders stay as they are
+    experiment("--heads", "mean,att", "--seeds", "5")
+    assert list(finished(root)) == ["fbank/att/seed_5/fold_1", *three]
+    assert {key: finished(root)[key] for key in three} == three
+    record = json.loads((root / "experiment.json").read_text())
+    assert record["axes"] == {
+        "upstream": ["fbank", "tiny"],
+        "corpus": [],
+        "head": ["mean", "att"],
+        "seed": [5, 6],
+        "fold": [1],
+    }
+
+
+def test_the_seed_of_the_settings_is_a_seed(experiment):
+    root = experiment("--heads", "mean")
+    experiment("--heads", "mean", "--seeds", f"{SEED_OF_SETTINGS},7")
+    assert list(finished(root)) == ["mean/seed_7/fold_1", "mean/seed_1234/fold_1"][::-1]
+
+
+def test_tables_follow_the_experiment(experiment):
+    text = TEXT.replace("  att:", "  zeta:")
+    root = experiment(text=text)
+    assert list(read_heads(root)) == ["zeta", "mean"]
+    assert list(json.loads((root / "grid.json").read_text())) == ["zeta", "mean"]
+
+
+def test_corpora_are_an_axis(experiment, release, tmp_path):
+    other = make_release(tmp_path / "other")
+    text = f"""{TEXT}
+corpora:
+  one: {{data_folder: {release}}}
+  two: {{data_folder: {other}, labels: [neu, sad]}}
+"""
+    root = experiment("--heads", "mean", text=text)
+    assert list(finished(root)) == ["one/mean/fold_1", "two/mean/fold_1"]
+    labels = [
+        json.loads((root / name / "mean/fold_1/metrics.json").read_text())["labels"]
+        for name in ("one", "two")
+    ]
+    assert labels == [["neu", "hap", "ang", "sad"], ["neu", "sad"]]
+    assert list(finished(experiment("--corpora", "two", text=text, out="b"))) == [
+        "att/fold_1",
+        "mean/fold_1",
+    ]
+
+
+def test_killed_and_resumed_it_equals_an_unbroken_one(experiment, release, tmp_path):
+    whole = experiment("--seeds", "1,2", "--ckpt_interval_steps", "1", out="whole")
+    root = tmp_path / "broken"
+    line = command_line(release, root, ckpt_interval_steps=1)[1:]
+    line = [w for w in line if w not in ("--upstream_source", "fbank")]
+    store = ["--cache_folder", str(release.with_name("store"))]
+    command = script_command(
+        "run_experiment.py",
+        [tmp_path / "mine.yaml", *line, *store, "--seeds", "1,2"],
+    )
+    environment = script_environment()
+    process = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
+    while process.poll() is None and not any(root.rglob("CKPT*")):
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert len(finished(root)) < 4
+    done = subprocess.run(command, env=environment, capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert list(finished(root)) == list(finished(whole))
+    for fold in finished(whole):
+        for name in ("head.safetensors", "predictions.csv", "validation.csv"):
+            there, here = (top / fold / name for top in (root, whole))
+            assert there.read_bytes() == here.read_bytes(), (fold, name)
+
+
+def test_the_papers_experiments():
+    sizes = {
+        path.stem: len(read_experiment(path).heads)
+        for path in sorted(EXPERIMENTS.glob("*.yaml"))
+    }
+    assert {k: sizes[k] for k in ("heads", "smoothing_dropout", "table1")} == {
+        "heads": 4,
+        "smoothing_dropout": 28,
+        "table1": 9,
+    }
+    table = read_experiment(EXPERIMENTS / "table1.yaml")
+    assert len(table.upstreams) == 3
+    assert not table.folds
+    assert base_settings(EXPERIMENTS / "table1.yaml").samefile(
+        RECIPE / "hparams/train.yaml"
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("heads: {a: {}}", "the key 'settings' is missing"),
+        ("settings: x.yaml", "the key 'heads' is missing"),
+        (TEXT + "sedes: [1]", "sedes: an experiment has no such key; did you mean see"),
+        (TEXT + "seeds: 3", "seeds is 3; a list of whole numbers was expected"),
+        (TEXT + "seeds: [1, 1]", "one stands there twice"),
+        (TEXT.replace("n_heads: 1", "seed: 2"), "att: seed is an axis"),
+        (TEXT.replace("n_heads: 1", "fold: 2"), "att: fold is the same for all"),
+        (TEXT + "corpora: [a]", "corpora: a mapping of names to settings"),
+        (TEXT + "figures: [{confusions: [max]}]", "there is no head 'max'"),
+        (TEXT + "figures: [{y: lr}]", "y is none of x, lines, confusions"),
+    ],
+)
+def test_experiment_files_that_are_none(tmp_path, text, message):
+    file = tmp_path / "mine.yaml"
+    file.write_text(text)
+    with pytest.raises(InputError, match=message):
+        read_experiment(file)
+
+
+@pytest.mark.parametrize(
+    ("axes", "message"),
+    [
+        (["--heads", "att,men"], "has no 'men'; it has att, mean"),
+        (["--corpora", "a"], "has no 'a'; it has none"),
+        (["--seeds", "a"], "--seeds is 'a'; give numbers with commas"),
+        (["--upstreams", "no/such-model"], "no/such-model, revision main: no such"),
+        (["--upstreams", "fbank,/x/fbank"], "cannot name a head's folder"),
+        (["--n_heads", "3", "--heds", "a"], "heds: no such setting"),
+    ],
+)
+def test_what_is_refused_is_refused_before_anything_is_written(
+    experiment, tmp_path, axes, message
+):
+    with pytest.raises(InputError, match=message):
+        experiment(*axes)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_of_another_experiment_or_of_other_settings(experiment, tmp_path):
+    root = experiment("--heads", "mean")
+    before = finished(root)
+    with pytest.raises(InputError, match=r"mean: .*holds another run \(.*lr"):
+        experiment("--heads", "mean", "--lr", "0.5")
+    (root / "experiment.json").write_text(
+        (root / "experiment.json").read_text().replace('"mine"', '"theirs"')
+    )
+    with pytest.raises(InputError, match="holds the experiment theirs, not mine"):
+        experiment("--heads", "mean")
+    assert finished(root) == before
