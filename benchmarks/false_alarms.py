@@ -1,14 +1,14 @@
 """How often do tests see a difference where there is none?
 
-    python -m benchmarks.false_alarms                      # simulated, 3 minutes
+    python -m benchmarks.false_alarms                      # simulated, 3 to 9 minutes
     python -m benchmarks.false_alarms --folder FOLDER      # many seeds of one system
 
-Both print a table and write ``benchmarks/results/false_alarms[_real].json``. The
+Both print tables and write ``benchmarks/results/false_alarms[_real].{json,md}``. The
 meaning of the columns and of the scenarios is in docs/comparing.md.
 """
 
 import argparse
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from itertools import combinations
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,17 +18,17 @@ from scipy import stats
 from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.proportion import proportion_confint
 
-from benchmarks.common import print_table
 from sercorr.errors import InputError, run_program
 from sercorr.evaluation.comparison import (
     confusion_rates,
     corrected_t_test,
     sign_flip_test,
-    speaker_bootstrap,
 )
-from sercorr.evaluation.pairs import confusions_of, read_head, test_by_train
+from sercorr.evaluation.intervals import bootstrap, expanded_interval
+from sercorr.evaluation.pairs import clips_tested_by_trained, confusions_of, read_head
 from sercorr.evaluation.runs import read_heads
-from sercorr.files import require_writable, write_json
+from sercorr.files import require_writable, write_json, write_text
+from sercorr.reporting.layout import Parts, render
 
 LEVEL = 0.05
 RATE = "wa"
@@ -55,6 +55,13 @@ SCENARIOS = {
 }
 POWER = "speakers, training sets, small"
 SHIFTS = (0.15, 0.3, 0.45, 0.6, 0.8)  # logits by which the first system is better
+
+CLAIM = "sercorr compare claims"
+TESTS = (
+    "corrected t", "sign flips", CLAIM, "bootstrap, expanded", "bootstrap, percentiles",
+    "bootstrap, BCa", "t, folds", "t, folds x seeds", "McNemar, one seed",
+    "McNemar, all seeds",
+)  # fmt: skip
 
 _MEAN, _SPEAKER, _CLIP, _CLIP_BY_SYSTEM = 0.8, 0.6, 1.5, 0.7  # logits; 65 % are right
 
@@ -109,38 +116,34 @@ def _only(right: np.ndarray) -> np.ndarray:
     return np.stack(alone, axis=-1)
 
 
-def judge(null: Null, test_by_train: float) -> dict[str, float]:
-    """Give the p of every test."""
+def judge(null: Null, test_by_train: float) -> dict[str, bool]:
+    """Say which tests find p < 0.05."""
     rates = confusion_rates(null.counts.sum(axis=3), RATE)
     differences = rates[0] - rates[1]
     speakers = null.counts.sum(axis=2)
     each = confusion_rates(speakers, RATE).mean(axis=1)
+    by_speaker = each[0] - each[1]
+    clips = speakers[0, 0].sum(axis=(-2, -1))
+    # speaker_bootstrap for WA, in one product
+    drawn = bootstrap(lambda t: t @ (by_speaker * clips) / (t @ clips), len(clips))
+    bca = stats.bootstrap((by_speaker,), np.mean, n_resamples=1000, method="BCa", rng=0)
     found = {
         "corrected t": corrected_t_test(differences.ravel(), test_by_train).p,
-        "sign flips": sign_flip_test(each[0] - each[1]).p,
-        "bootstrap": speaker_bootstrap(*speakers, RATE).p,
-    }
-    drawn = stats.bootstrap(
-        (each[0] - each[1],), np.mean, n_resamples=1000, method="BCa", rng=0
-    )
-    plain = stats.bootstrap(
-        (each[0] - each[1],),
-        np.mean,
-        n_resamples=0,
-        method="percentile",
-        bootstrap_result=drawn,
-    )
-    for name, result in (("bootstrap, percentile", plain), ("bootstrap, BCa", drawn)):
-        low, high = result.confidence_interval
-        found[name] = 0.0 if low > 0 or high < 0 else 1.0  # it has no p of its own
-    found |= {
+        "sign flips": sign_flip_test(by_speaker).p,
         "t, folds": corrected_t_test(differences.mean(axis=0), 0).p,
         "t, folds x seeds": corrected_t_test(differences.ravel(), 0).p,
         "McNemar, one seed": _mcnemar(null.only[:1]),
         "McNemar, all seeds": _mcnemar(null.only),
-        "compare claims": max(found["corrected t"], found["sign flips"]),
     }
-    return found
+    intervals = {
+        "bootstrap, expanded": expanded_interval(drawn, len(clips)),
+        "bootstrap, percentiles": tuple(np.quantile(drawn, [0.025, 0.975])),
+        "bootstrap, BCa": bca.confidence_interval,
+    }
+    alarms = {name: p < LEVEL for name, p in found.items()}
+    alarms |= {n: low > 0 or high < 0 for n, (low, high) in intervals.items()}
+    alarms[CLAIM] = alarms["corrected t"] and alarms["sign flips"]
+    return {name: bool(alarms[name]) for name in TESTS}
 
 
 def _mcnemar(only: np.ndarray) -> float:
@@ -163,7 +166,7 @@ def simulated(comparisons: int) -> tuple[list[dict[str, Any]], list[dict[str, An
                 found = _measure(
                     _draws(SCENARIOS[POWER], clips, seeds, shift, comparisons // 4)
                 )
-                power.append({"scenario": POWER, **about} | found)
+                power.append({"scenario": POWER, **about, "shift": shift} | found)
     return rows, power
 
 
@@ -190,7 +193,7 @@ def real(folder: Path, comparisons: int) -> list[dict[str, Any]]:
         head = read_head(name, whole)
         folds = [fold["fold"] for fold in whole[0].metrics]
         speakers = sorted(set(head.said.speakers))
-        share, _ = test_by_train(whole, folds)
+        share, _ = clips_tested_by_trained(whole, folds)
         if share is None:
             raise InputError(f"{folder}/{name}: nobody knows its training clips")
         counts = confusions_of(head, range(len(whole)), folds, speakers)
@@ -222,7 +225,7 @@ def _measure(nulls: Iterator[tuple[Null, float]]) -> dict[str, Any]:
         means.append(float((rates[0] - rates[1]).mean()))
         found.append(judge(null, share))
     n = len(found)
-    alarms = {name: sum(one[name] < LEVEL for one in found) for name in found[0]}
+    alarms = {name: sum(one[name] for one in found) for name in TESTS}
     return {
         "comparisons": n,
         "mean_difference": float(np.mean(means)),
@@ -238,24 +241,42 @@ def _wilson(count: int, n: int) -> list[float]:
     return [100 * float(edge) for edge in proportion_confint(count, n, method="wilson")]
 
 
-def _show(title: str, rows: list[Mapping[str, Any]], *, differences: bool) -> None:
-    tests = list(rows[0]["percent"])
-    number = "mean_difference" if differences else "std_difference"
-    print_table(
-        title,
-        ["scenario", "clips", "seeds", number.replace("_", " "), "comparisons", *tests],
-        [
-            [
-                row["scenario"],
-                row["clips"],
-                row["seeds"],
-                f"{row[number]:.1f}",
-                row["comparisons"],
-                *("{:.1f} ({:.1f}-{:.1f})".format(*row["percent"][t]) for t in tests),
-            ]
-            for row in rows
-        ],
-    )
+def _parts(rows: list[dict[str, Any]]) -> Parts:
+    """Lay results out: a table for each size, with a column for each scenario."""
+    parts: Parts = []
+    for clips, seeds in dict.fromkeys((row["clips"], row["seeds"]) for row in rows):
+        some = [row for row in rows if (row["clips"], row["seeds"]) == (clips, seeds)]
+        table = [
+            {"test": test}
+            | {
+                row["scenario"]: "{:.1f} ({:.1f}-{:.1f})".format(*row["percent"][test])
+                for row in some
+            }
+            for test in TESTS
+        ]
+        spread = {
+            row["scenario"]: f"{row['std_difference']:.1f} points" for row in some
+        }
+        table.insert(0, {"test": "(std of the difference)"} | spread)
+        number = some[0]["comparisons"]
+        title = f"{clips}, {seeds} seed{'s' * (seeds > 1)}, {number} comparisons:"
+        parts += [title, [table]]
+    return parts
+
+
+def _power_parts(rows: list[dict[str, Any]]) -> Parts:
+    """Lay out how often ``sercorr compare`` finds a difference of so many points."""
+    table: dict[tuple[str, int], dict[str, str]] = {}
+    for row in rows:
+        line = table.setdefault((row["clips"], row["seeds"]), {})
+        share, low, high = row["percent"][CLAIM]
+        found = f"{row['mean_difference']:.1f}: {share:.0f} ({low:.0f}-{high:.0f})"
+        line |= {"clips": row["clips"], "seeds": str(row["seeds"])}
+        line[f"logits {row['shift']}"] = found
+    return [
+        f"Where the first system is better ({POWER}), points: % claimed:",
+        [list(table.values())],
+    ]
 
 
 def main() -> None:
@@ -276,19 +297,18 @@ def main() -> None:
     )
     given = parser.parse_args()
     output = require_writable(given.output)
-    title = "p < 0.05 where there is no difference, % (95 % interval)"
+    parts: Parts = ["p < 0.05 where there is no difference, % (95 % interval):"]
     if given.folder:
         rows = real(Path(given.folder), given.comparisons)
-        write_json(output / "false_alarms_real.json", {"rows": rows})
+        name, data = "false_alarms_real", {"rows": rows}
+        parts += _parts(rows)
     else:
         rows, power = simulated(given.comparisons)
-        write_json(output / "false_alarms.json", {"rows": rows, "power": power})
-        shown = [
-            {**row, "percent": {k: row["percent"][k] for k in ("compare claims",)}}
-            for row in power
-        ]
-        _show("p < 0.05 where there is one, %", shown, differences=True)
-    _show(title, rows, differences=False)
+        name, data = "false_alarms", {"rows": rows, "power": power}
+        parts += [*_parts(rows), *_power_parts(power)]
+    write_json(output / f"{name}.json", data)
+    write_text(output / f"{name}.md", render(parts, "markdown") + "\n")
+    print(render(parts, "text"))
 
 
 if __name__ == "__main__":

@@ -39,6 +39,24 @@ def real_release() -> Path:
     return Path(folder)
 
 
+@pytest.fixture(scope="session")
+def trained_heads(tmp_path_factory) -> tuple[Path, Path]:
+    """Folder of two heads of two seeds on one fold, and of their recordings."""
+    from report_pages import train_heads
+
+    return train_heads(tmp_path_factory.mktemp("trained"))
+
+
+@pytest.fixture(scope="session")
+def report_page(trained_heads, tmp_path_factory) -> Path:
+    """The report of these heads."""
+    from report_pages import report
+
+    out = tmp_path_factory.mktemp("page") / "report.html"
+    report(trained_heads[0], out, "--head", "attentive_corr", "--clips", 3)
+    return out
+
+
 @pytest.fixture
 def drawn(monkeypatch):
     """Collect the figures that are saved."""

@@ -57,3 +57,36 @@ def make_system(
         if train is not None:
             content["clips"] = {"train": train, "valid": 48, "test": len(ids)}
         (path / "run.json").write_text(json.dumps(content))
+
+
+SKILLS = {"att": 0.75, "corr": 0.53, "mean": 0.5}
+
+
+def make_grid(root: Path) -> Path:
+    """Three heads, each with three seeds of five folds."""
+    for head, skill in SKILLS.items():
+        for seed in (1, 2, 3):
+            make_system(root / head / f"seed_{seed}", skill, seed=seed, pooling=head)
+    return root
+
+
+def make_two(
+    root: Path,
+    first: dict[str, Any] | None = None,
+    second: dict[str, Any] | None = None,
+    skills: tuple[float, float] = (0.7, 0.5),
+) -> list[Path]:
+    """Write systems a and b with one seed, and what is their own."""
+    for name, skill, own in zip("ab", skills, (first, second), strict=True):
+        make_system(root / name, skill, **(own or {}))
+    return [root / "a", root / "b"]
+
+
+def compare(*folders: Path, **options: Any) -> tuple[str, dict[str, Any]]:
+    """Text and data of a comparison."""
+    from sercorr.reporting.comparison import compare_parts
+    from sercorr.reporting.comparison_command import read_folders
+    from sercorr.reporting.layout import render
+
+    parts, data = compare_parts(read_folders(folders), **options)
+    return render(parts, "text"), data

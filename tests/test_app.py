@@ -5,17 +5,17 @@ import base64
 import contextlib
 import csv
 import io
-import os
 import re
-import shutil
 import signal
 import socket
 import subprocess
 import sys
 from pathlib import Path
 
+import browsing
 import numpy as np
 import pytest
+from browsing import open_browser
 from heads import random_parts
 from matplotlib import image
 from recognizers import make_noise, make_recognizer, write
@@ -30,8 +30,6 @@ from sercorr.inference.page import Options, analyse, result_html
 from sercorr.lobes.upstream import Upstream
 
 LABELS = ["neu", "hap", "ang", "sad"]
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-OFFLINE = "--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1"
 
 
 def result_of(file, options=None, recognizer=None):
@@ -209,38 +207,16 @@ def served(model: Path, *options: str):
 @pytest.fixture
 def browser():
     pytest.importorskip("gradio", reason="the extra app is not installed")
-    api = pytest.importorskip("playwright.sync_api", reason="playwright is missing")
-    place = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if place is None:
-        pytest.skip(f"no browser: none of {', '.join(BROWSERS)} is installed")
-    arguments = [OFFLINE] + (["--no-sandbox"] if os.getuid() == 0 else [])
-    with api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=place, args=arguments)
+    with open_browser() as browser:
         yield browser
-        browser.close()
 
 
-class Visitor:
-    """Somebody who looks at the page; remembers errors and requests to other hosts."""
+class Visitor(browsing.Visitor):
+    """Somebody who looks at the page."""
 
     def __init__(self, browser, address, **look) -> None:
-        self.page = browser.new_context(**look).new_page()
-        self.page.set_default_timeout(20_000)
-        self.errors: list[str] = []
-        self.strangers: list[str] = []
-        self.page.on("console", self._hear)
-        self.page.on("pageerror", lambda error: self.errors.append(str(error)))
-        self.page.on("request", lambda request: self._see(request.url, address))
-        self.page.goto(address)
+        super().__init__(browser, address, **look)
         self.page.get_by_text("Drop a file or record something").wait_for()
-
-    def _hear(self, message) -> None:
-        if message.type == "error":
-            self.errors.append(message.text)
-
-    def _see(self, url: str, address: str) -> None:
-        if not url.startswith((address, "data:", "blob:")):
-            self.strangers.append(url)
 
     def drop(self, file: Path) -> None:
         self.page.set_input_files("input[type=file]", file)

@@ -131,6 +131,7 @@ def test_no_file_is_longer_than_one_sitting():
         ["--help"],
         ["results", "--help"],
         ["corpus", "--help"],
+        ["report", "--help"],
         ["cache", "info", "--help"],
     ],
 )

@@ -61,6 +61,9 @@ def test_the_logarithm_and_its_gradient(spectrum):
         wanted, leaf.grad[0].numpy(), compute_expm=False, check_finite=False
     )
     np.testing.assert_allclose(back, direction[0], rtol=1e-6, atol=1e-5)
+    slope, leaf.grad = leaf.grad, None
+    matrix_log(leaf).backward(2 * direction.triu(1) + direction.tril(0).triu(0))
+    torch.testing.assert_close(leaf.grad, slope, rtol=1e-6, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", ["apart", "all equal", "almost equal"])

@@ -109,9 +109,8 @@ def corrected_t_test(differences: Sequence[float], test_by_train: float) -> Esti
         return Estimate(mean, None, None, 1.0) if abs(mean) > _TINY else _SAME
     n = values.size
     error = np.sqrt((1 / n + test_by_train) * values.var(ddof=1))
-    student = stats.t(n - 1)
-    half = float(student.ppf((1 + CONFIDENCE) / 2) * error)
-    p = float(2 * student.sf(abs(mean) / error))
+    half = float(stats.t.ppf((1 + CONFIDENCE) / 2, n - 1) * error)
+    p = float(2 * stats.t.sf(abs(mean) / error, n - 1))
     return Estimate(mean, mean - half, mean + half, p)
 
 

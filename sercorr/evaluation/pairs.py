@@ -82,28 +82,8 @@ class Pair:
 
 
 def read_head(name: str, runs: Sequence[Run]) -> Head:
-    """Read all predictions of a head; they must be those that were scored.
-
-    Raises
-    ------
-    InputError
-        A ``predictions.csv`` is missing or broken, or not the one that ``metrics.json``
-        counted.
-    """
-    said = pool_predictions(runs)
-    for number, run in enumerate(runs):
-        for metrics in run.metrics:
-            fold = metrics["fold"]
-            rows = (said.seeds == number) & (said.folds == fold)
-            size = len(said.labels)
-            found = np.zeros((size, size), dtype=np.int64)
-            np.add.at(found, (said.truth[rows], said.prediction[rows]), 1)
-            if found.tolist() != metrics["confusion"]:
-                raise InputError(
-                    f"{run.folder}/fold_{fold}: predictions.csv and metrics.json do "
-                    "not agree; run evaluate.py for this fold"
-                )
-    return Head(name, runs, said)
+    """Read all predictions of a head, see `pool_predictions`."""
+    return Head(name, runs, pool_predictions(runs))
 
 
 def pair_heads(first: Head, second: Head, rate: str) -> Pair:
@@ -158,7 +138,9 @@ def pair_heads(first: Head, second: Head, rate: str) -> Pair:
     rates = [confusion_rates(c.sum(axis=2), rate) for c in counts]
     if not common:
         rates = [each.mean(axis=0, keepdims=True) for each in rates]
-    share, counted = test_by_train([run for runs in used for run in runs], folds)
+    share, counted = clips_tested_by_trained(
+        [run for runs in used for run in runs], folds
+    )
     each = (counts[0].sum(axis=1), counts[1].sum(axis=1))
     return Pair(
         [first.seeds[index] for index in places[0]] if common else None,
@@ -233,12 +215,12 @@ def _left_out(
     for head, own in zip((first, second), places, strict=True):
         seeds = [str(seed) for n, seed in enumerate(head.seeds) if n not in own]
         if seeds:
-            said.append(f"{head.name}: seeds {', '.join(seeds)} are not compared.")
+            said.append(f"Seeds of {head.name} not compared: {', '.join(seeds)}.")
     total = max(run.n_folds for head in (first, second) for run in head.runs)
     if gap := [str(fold) for fold in range(1, total + 1) if fold not in folds]:
         said.append(
-            f"Folds {', '.join(map(str, folds))} of {total} are compared: fold "
-            f"{', '.join(gap)} is not finished in both."
+            f"Folds {', '.join(map(str, folds))} of {total} are compared; not "
+            f"finished in both: {', '.join(gap)}."
         )
     return said
 
@@ -302,7 +284,7 @@ def confusions_of(
     return counts
 
 
-def test_by_train(
+def clips_tested_by_trained(
     runs: Sequence[Run], folds: Sequence[int]
 ) -> tuple[float | None, bool]:
     """Average n_test / n_train over the folds; say if the runs counted them."""

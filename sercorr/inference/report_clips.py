@@ -1,6 +1,5 @@
 """The sounds of a report: clips as they were tested, with the attention of one seed."""
 
-import base64
 import io
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from sercorr.evaluation.predictions import manifest_of, read_test_predictions
 from sercorr.evaluation.runs import Run
 from sercorr.inference.drawing import read_envelope
 from sercorr.inference.prediction import Prediction, Segment
-from sercorr.reporting.page.clips import Sound
+from sercorr.reporting.page.clips import Sound, player_html
 
 LONGEST = 10.0  # seconds that are embedded
 _COLUMNS = 400  # of a waveform
@@ -70,9 +69,6 @@ class Listener:
         soundfile.write(
             audio, np.clip(played, -1, 1), SAMPLE_RATE, format="FLAC", subtype="PCM_16"
         )
-        size = len(base64.b64encode(audio.getvalue()))
-        if size > self.room:
-            return None, ["Not embedded: the file would become larger than --max-mb."]
         seconds = len(samples) / SAMPLE_RATE
         if len(played) < len(samples):
             notes.append(
@@ -84,7 +80,6 @@ class Listener:
             attention = self._attend(clip, part)
         except InputError as error:
             notes.append(f"No attention: {error}.")
-        self.room -= size
         envelope = read_envelope(part.file, part.start, part.end, columns=_COLUMNS)
         sound = Sound(
             seconds,
@@ -94,6 +89,11 @@ class Listener:
             len(played) / SAMPLE_RATE,
             attention,
         )
+        size = len(player_html(clip.id, sound).encode())
+        if size > self.room:
+            text = "Not embedded: the file would become larger than --max-mb."
+            return None, [text]
+        self.room -= size
         return sound, notes
 
     def _find(self, clip: Clip) -> tuple[Segment, list[str]]:

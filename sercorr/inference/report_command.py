@@ -29,6 +29,8 @@ from sercorr.reporting.page.sections import (
     results_section,
 )
 
+_WORDS = 2500  # bytes about a clip beside its waveform and sound
+
 
 def report_command(given: argparse.Namespace) -> None:
     """Write the report of a folder.
@@ -53,24 +55,27 @@ def report_command(given: argparse.Namespace) -> None:
         raise InputError(f"--max-mb is {given.max_mb}; it must be more than 0")
     if given.data_folder is not None and not Path(given.data_folder).is_dir():
         raise InputError(f"--data-folder {given.data_folder}: no such folder")
-    heads = read_heads(folder)
+    name = folder.resolve().name
+    heads = {name if head == "." else head: r for head, r in read_heads(folder).items()}
     chosen, why = choose_head(heads, given.head)
     require_writable(out.parent)
     experiment = read_experiment_record(folder)
+    figures = experiment.get("figures", [])
     limit = round(given.max_mb * 1e6)
     runs = heads[chosen]
     sections = [
         about_section(heads, experiment),
         results_section(heads, folder),
-        comparison_section(heads, chosen),
-        *([figures_section(heads, experiment)] if experiment else []),
+        comparison_section(heads, chosen, why),
+        *([figures_section(heads, figures)] if figures else []),
         heads_section(heads, chosen, limit // 2),
         calibration_section(heads, chosen),
         groups_section(heads, chosen, why),
     ]
-    title = f"Results of {experiment.get('experiment', folder.resolve().name)}"
-    # what is left is for the sounds; their pictures and words take the margin
-    room = limit - len(make_document(title, sections).encode()) - limit // 20
+    title = f"Results of {experiment.get('experiment', name)}"
+    # what is left is for the sounds
+    taken = len(make_document(title, sections).encode())
+    room = limit - taken - _WORDS * (2 * given.clips + 1)
     listener = Listener(runs[0], room, given.data_folder, given.upstream, given.device)
     sections.append(listening_section(runs, why, given.clips, listener.hear))
     page = make_document(title, sections)

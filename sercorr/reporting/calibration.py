@@ -257,6 +257,7 @@ def _draw_head(panel: SubFigure, title: str, runs: Sequence[Run]) -> dict[str, A
         for some, more in ((many, {}), (few, {"linestyle": "", "mfc": "white"})):
             x, y = 100 * after.confidence[some], 100 * after.accuracy[some]
             lines = top.plot(x, y, **style, **more, clip_on=False, zorder=3)
+            lines[0].set_in_layout(False)  # one without points would take all room
             shown.setdefault("after temperature", lines[0])
         share = 100 * after.counts / after.counts.sum()
         bottom.stairs(share, edges, color=_COLOURS[1], linewidth=1.4)

@@ -141,7 +141,10 @@ def _choose(known: Mapping[str, Head], baseline: str | None) -> list[tuple[str, 
             f"baseline is {baseline!r}; it must be one of {', '.join(known)}"
         )
     if not pairs:
-        about = "; ".join(f"{', '.join(v)}: {k or '?'}" for k, v in corpora.items())
+        about = "; ".join(
+            f"{', '.join(names)} of {corpus or 'an unnamed corpus'}"
+            for corpus, names in corpora.items()
+        )
         raise InputError(
             f"there are no two heads of one corpus to compare (found {about}); name "
             "folders of at least two, with the same corpus and manifests"

@@ -23,6 +23,7 @@ Parts = list[str | Table]
 Format = Literal["text", "markdown", "html", "latex"]
 
 _NUMBER = re.compile(r"[-+\u2212<]?\.?[0-9]|-?$")
+_TALL = 24  # rows; a table with more is scrolled on a screen
 _LATEX_ROWS = 45  # of a table on one page
 _LATEX_LETTERS = 60  # of a cell on one line
 _LATEX = {
@@ -156,8 +157,9 @@ def _html_table(table: Table, caption: str) -> str:
     hidden = "" if caption else ' class="hidden"'
     title = html_text(caption or f"Table of {', '.join(columns)}")
     kinds = {name: ' class="number"' if n else "" for name, n in columns.items()}
+    tall = " tall" if sum(map(len, table)) > _TALL else ""
     lines = [
-        '<div class="table">',
+        f'<div class="table{tall}">',
         "<table>",
         f"<caption{hidden}>{title}</caption>",
         "<thead><tr>",

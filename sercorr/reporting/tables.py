@@ -18,6 +18,7 @@ from sercorr.reporting.remarks import (
 )
 
 _WA_UA = "WA: share of the clips that are right. UA: mean of the class recalls."
+_FEW = 6  # heads or runs are named even where they are all
 _STD = "standard deviation over the folds (divided by their number)"
 
 
@@ -108,7 +109,7 @@ def heads_parts(
         pooled = pool_confusion([fold for run in runs for fold in run.metrics])
         recalls.append({"run": name, **_recalls(runs[0].metrics[0]["labels"], pooled)})
     return [
-        *(f"{', '.join(dict.fromkeys(at))}: {text}" for text, at in remarks.items()),
+        *(f"{_named(at, heads)}: {text}" for text, at in remarks.items()),
         [rows],
         "Recall of each class over all folds, %:",
         [recalls],
@@ -119,6 +120,13 @@ def heads_parts(
         *_agreement_notes([run for runs in heads.values() for run in runs]),
         *_matrix(heads, summaries, lead),
     ]
+
+
+def _named(at: Sequence[str], heads: Mapping[str, Sequence[Run]]) -> str:
+    """Name heads or runs; where they are many and all, say so."""
+    names = list(dict.fromkeys(at))
+    sizes = {len(heads), sum(map(len, heads.values()))}
+    return "All" if len(names) > _FEW and len(names) in sizes else ", ".join(names)
 
 
 def leading_rate(heads: Mapping[str, Sequence[Run]]) -> str:

@@ -14,11 +14,12 @@ from sercorr.reporting.paper import describe
 
 _APART = ("upstream_source", "number_of_epochs")  # no part of the settings
 _MANY = 12  # heads; more are folded
+_FEW = 3  # are named even where they are all
+
+Heads = Mapping[str, Sequence[Run]]
 
 
-def about_section(
-    heads: Mapping[str, Sequence[Run]], experiment: Mapping[str, Any]
-) -> Section:
+def about_section(heads: Heads, experiment: Mapping[str, Any]) -> Section:
     """Say what was run and what is missing, with commands, versions and settings.
 
     Arguments
@@ -78,7 +79,10 @@ def _extent(runs: Sequence[Run], experiment: Mapping[str, Any]) -> Parts:
     for values in axes.values():
         asked *= max(1, len(values))
     listed = [
-        f"{axis}: {', '.join(map(str, axes[axis]))}" for axis in AXES if axes[axis]
+        f"{axis}: {', '.join(map(str, axes[axis])) if few else len(axes[axis])}"
+        for axis in AXES
+        for few in [len(axes[axis]) <= _MANY]
+        if axes[axis]
     ]
     return [
         f"Experiment {experiment['experiment']}: {finished} of {asked} trainings are "
@@ -86,36 +90,44 @@ def _extent(runs: Sequence[Run], experiment: Mapping[str, Any]) -> Parts:
     ]
 
 
-def _gaps(
-    heads: Mapping[str, Sequence[Run]], experiment: Mapping[str, Any]
-) -> list[str]:
-    """Name what is not finished; folds that nobody asked for are a gap, too."""
-    seeds = [int(seed) for seed in experiment.get("axes", {}).get("seed", [])]
+def _gaps(heads: Heads, experiment: Mapping[str, Any]) -> list[str]:
+    """Name what is not finished, and what nobody asked for."""
+    axes = experiment.get("axes", {})
+    runs = [run for some in heads.values() for run in some]
     missing: dict[str, list[str]] = {}
-    for name, runs in heads.items():
-        if not runs:
-            missing.setdefault("no finished fold", []).append(name)
-        for run in runs:
-            if run.missing:
-                where = name if run.seed is None else f"{name}, seed {run.seed}"
-                folds = ", ".join(map(str, run.missing))
-                missing.setdefault(f"fold {folds}", []).append(where)
-        there = {run.seed for run in runs}
-        absent = [seed for seed in seeds if seed not in there]
-        if len(seeds) > 1 and runs and absent:
-            text = f"seed {', '.join(map(str, absent))}"
-            missing.setdefault(text, []).append(name)
-    if not missing:
-        return []
-    lines = [f"{what}: {'; '.join(names)}." for what, names in missing.items()]
-    return [
-        "Missing, so that means are over the others only:\n" + "\n".join(lines),
-    ]
+    unasked: set[int] = set()
+    for name, some in heads.items():
+        if not some:
+            missing.setdefault("all folds", []).append(name)
+        for run in some:
+            where = name if run.seed is None else f"{name} (seed {run.seed})"
+            asked = [f for f in run.missing if f in axes.get("fold", run.missing)]
+            unasked |= set(run.missing) - set(asked)
+            if asked:
+                text = f"fold {', '.join(map(str, asked))}"
+                missing.setdefault(text, []).append(where)
+        there = {run.seed for run in some}
+        absent = [str(seed) for seed in axes.get("seed", []) if seed not in there]
+        if len(axes.get("seed", [])) > 1 and some and absent:
+            missing.setdefault(f"seed {', '.join(absent)}", []).append(name)
+    gaps = []
+    if missing:
+        lines = []
+        for what, at in missing.items():
+            every = len(at) > _FEW and len(at) in {len(heads), len(runs)}
+            lines.append(f"{what}: {'all' if every else '; '.join(at)}.")
+        text = "Missing, so that means are over the others only:\n"
+        gaps.append(text + "\n".join(lines))
+    if unasked:
+        listed = ", ".join(map(str, sorted(unasked)))
+        gaps.append(
+            f"Not asked for: fold {listed}. Means are over the other folds, and no "
+            "published number is comparable."
+        )
+    return gaps
 
 
-def _facts(
-    heads: Mapping[str, Sequence[Run]], records: Sequence[Mapping[str, Any]]
-) -> list[dict[str, str]]:
+def _facts(heads: Heads, records: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
     dates = [record["started"] for record in records if "started" in record]
     dates += [r["tested"]["at"] for r in records if "at" in (r.get("tested") or {})]
     versions = _joined(
@@ -139,7 +151,7 @@ def _facts(
     return [{"what": name, "value": value} for name, value in facts.items() if value]
 
 
-def _tested(heads: Mapping[str, Sequence[Run]]) -> str:
+def _tested(heads: Heads) -> str:
     """Count the test clips and speakers of each corpus."""
     counts: dict[str, None] = {}
     for runs in heads.values():
@@ -162,7 +174,7 @@ def _corpus(record: Mapping[str, Any]) -> str:
     return f"{corpus}, tested on {other}" if other else str(corpus)
 
 
-def _settings(heads: Mapping[str, Sequence[Run]]) -> list[Block]:
+def _settings(heads: Heads) -> list[Block]:
     """Lay out what all runs share, and in what the heads differ."""
     trees = {name: _tree(runs[0].record) for name, runs in heads.items() if runs}
     names = list(dict.fromkeys(key for tree in trees.values() for key in tree))

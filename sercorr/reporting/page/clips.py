@@ -68,7 +68,7 @@ def clip_html(
             f"<h4>{html.escape(title)}</h4>",
             *(f"<p>{html.escape(fact)}</p>" for fact in facts),
             f'<div class="beside"><dl class="scores">{"".join(rows)}</dl>',
-            "" if sound is None else _player(title, sound),
+            "" if sound is None else player_html(title, sound),
             "</div>",
             *(f'<p class="note">{html.escape(note)}</p>' for note in notes),
             "</article>",
@@ -87,7 +87,8 @@ def _score(name: str, value: float, truth: str, said: str) -> str:
     )
 
 
-def _player(title: str, sound: Sound) -> str:
+def player_html(title: str, sound: Sound) -> str:
+    """Lay out the waveform of a clip and its player."""
     link = f"data:audio/flac;base64,{base64.b64encode(sound.audio).decode()}"
     name = html.escape(title)
     marks = "".join(f"<span>{sound.seconds * k / 4:.2f}</span>" for k in range(5))

@@ -41,19 +41,19 @@ for (const table of document.querySelectorAll("table")) {
   });
 }
 
-// What is wider than the page can be scrolled with the keyboard.
-function markWide() {
+// What is larger than its place can be scrolled with the keyboard.
+function markLarge() {
   for (const box of document.querySelectorAll(".table")) {
-    const wide = box.scrollWidth > box.clientWidth;
+    const large = box.scrollWidth > box.clientWidth || box.scrollHeight > box.clientHeight;
     for (const [name, value] of [["tabindex", "0"], ["role", "region"],
       ["aria-label", box.querySelector("caption").textContent]]) {
-      if (wide) box.setAttribute(name, value); else box.removeAttribute(name);
+      if (large) box.setAttribute(name, value); else box.removeAttribute(name);
     }
   }
 }
-addEventListener("resize", markWide);
-document.addEventListener("toggle", markWide, true);
-markWide();
+addEventListener("resize", markLarge);
+document.addEventListener("toggle", markLarge, true);
+markLarge();
 
 // Light and dark.
 const theme = document.getElementById("theme");

@@ -35,6 +35,7 @@ Heads = Mapping[str, Sequence[Run]]
 
 _ALL_PAIRS = 10  # heads; of more, each is compared with the chosen one
 _MANY_PAIRS = 6  # more are folded
+_MANY_BARS = 20  # the same
 _SPEAKERS = 30  # most columns of speakers
 _PANELS = 6  # reliability plots
 
@@ -107,47 +108,52 @@ def results_section(heads: Heads, root: Path) -> Section:
         summaries, bars = summarise_heads(shown)
         parts = heads_parts(shown, summaries, root)
         title = f"{rate_name(leading_rate(shown))} of each head, with deviations"
-        content.append(
-            draw_inline(lambda path: plot_scores(bars, path, ""), "scores", title)
-        )
+        figure = draw_inline(lambda path: plot_scores(bars, path, ""), "scores", title)
+        many = len(bars) > _MANY_BARS
+        content.append(Folded(title, [figure]) if many else figure)
     return Section("results", "Results", [*parts, *content])
 
 
-def comparison_section(heads: Heads, chosen: str) -> Section:
+def comparison_section(heads: Heads, chosen: str, why: str) -> Section:
     """Say which heads differ; of many, each is compared with the chosen one."""
 
     def make() -> list[Block]:
         finished = [name for name, runs in heads.items() if runs]
         if len(finished) == 1:
             return ["There is one head: nothing to compare."]
-        baseline = chosen if len(finished) > _ALL_PAIRS else None
-        (_, table, *notes), data = compare_parts(heads, baseline)
+        baseline = None
+        if len(finished) <= _ALL_PAIRS:
+            (_, table, *notes), data = compare_parts(heads)
+        else:
+            try:  # the head of this name in each corpus
+                baseline = Path(chosen).name
+                (_, table, *notes), data = compare_parts(heads, baseline)
+            except InputError:  # there are several in one corpus
+                baseline = chosen
+                (_, table, *notes), data = compare_parts(heads, baseline)
         apart = [one["sentence"] for one in data["pairs"] if one["better"]]
         others = [one["sentence"] for one in data["pairs"] if not one["better"]]
         content: list[Block] = []
         if baseline:
             content.append(
                 f"{len(finished)} heads make too many pairs to show: each is compared "
-                f"with {baseline} alone, which validation clips chose. sercorr "
-                "compare compares every pair."
+                f"with {baseline} of the same corpus alone. {why} sercorr compare "
+                "compares every pair."
             )
-        content.append(
-            "\n".join(apart)
-            or f"None of the {len(others)} pairs is apart: no head may be called "
-            "better than another."
-        )
+        content.append("\n".join(apart) or _none_apart(data["pairs"]))
         if others and len(others) <= _MANY_PAIRS:
             content.append("\n".join(others))
         elif others:
-            title = f"{len(others)} pairs that are not apart"
+            title = f"A sentence on each of the {len(others)} pairs without a winner"
             content.append(Folded(title, ["\n".join(others)]))
-        rate = rate_name(data["rate"])
-        title = (
-            f"Differences in {rate}: row less column, in points; in brackets: not apart"
-        )
-        content.append(
-            draw_inline(lambda path: plot_comparison(data, path), "pairs", title)
-        )
+        if not baseline:
+            title = (
+                f"Differences in {rate_name(data['rate'])}: row less column, in "
+                "points; in brackets: not apart"
+            )
+            content.append(
+                draw_inline(lambda path: plot_comparison(data, path), "pairs", title)
+            )
         count = len(data["pairs"])
         content.append(Folded(f"The tests of {count} pairs", [table, *notes]))
         return content
@@ -155,14 +161,24 @@ def comparison_section(heads: Heads, chosen: str) -> Section:
     return Section("comparison", "Comparison", _or_sentence(make))
 
 
-def figures_section(heads: Heads, experiment: Mapping[str, Any]) -> Section:
-    """Draw an experiment's figures."""
+def _none_apart(pairs: Sequence[Mapping[str, Any]]) -> str:
+    """Say that no head is better, and where that could not be tested."""
+    untested = dict.fromkeys(one["missing"].get("corrected_t") for one in pairs)
+    if None not in untested:
+        reasons = "; ".join(map(str, untested))
+        return f"Nothing can be claimed of any of the {len(pairs)} pairs: {reasons}."
+    return (
+        f"None of the {len(pairs)} pairs is apart: of no two that are compared may one "
+        "be called better."
+    )
+
+
+def figures_section(heads: Heads, figures: Sequence[Mapping[str, Any]]) -> Section:
+    """Draw an experiment's figures, see `sercorr.reporting.experiment_plots`."""
 
     def make() -> list[Block]:
-        if not experiment.get("figures"):
-            return ["No experiment.json with figures is in this folder."]
         with tempfile.TemporaryDirectory() as folder:
-            paths, notes = plot_experiment(heads, experiment["figures"], folder, ".svg")
+            paths, notes = plot_experiment(heads, figures, folder, ".svg")
             drawn = [
                 inline_svg(path.read_text(encoding="utf-8"), f"experiment{n}", title)
                 for n, path in enumerate(paths)
@@ -222,7 +238,7 @@ def heads_section(heads: Heads, chosen: str, limit: int) -> Section:
             made[name] = figures
             limit -= size
     content: list[Block] = [
-        Folded("The head" if name == "." else name, made[name], opened=name == chosen)
+        Folded(name, made[name], opened=name == chosen)
         for name in finished
         if name in made
     ]
