@@ -3,6 +3,7 @@
 import contextlib
 import multiprocessing
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from unittest import mock
@@ -77,6 +78,11 @@ def fill(
     }
     with mock.patch.object(extraction, "CPU_SECONDS", MAX_SECONDS):
         return extract(upstream, wavs, **options)
+
+
+def fill_slowly(cache: Path, wavs: dict[str, Path], model: str) -> None:
+    """Extract with a pause before each group: time to be killed in."""
+    fill(cache, wavs, Watched(model, lambda call: time.sleep(0.1)))
 
 
 def entries(store: FeatureStore) -> dict[str, bytes]:

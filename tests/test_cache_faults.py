@@ -14,6 +14,7 @@ from caches import (
     entries,
     entry_of,
     fill,
+    fill_slowly,
     flip_bit,
     make_store,
     read_batches,
@@ -37,8 +38,8 @@ def corpus(tiny_models, tmp_path_factory):
     return wavs, model, wanted
 
 
-def start(cache, wavs, model):
-    process = SERVER.Process(target=fill, args=(cache, wavs, model))
+def start(cache, wavs, model, target=fill):
+    process = SERVER.Process(target=target, args=(cache, wavs, model))
     process.start()
     return process
 
@@ -61,7 +62,7 @@ def test_killed_again_and_again_then_three_at_once(corpus, tmp_path):
     chance = random.Random(7)
     counts = [0]
     for _ in range(4):
-        process = start(tmp_path, wavs, model)
+        process = start(tmp_path, wavs, model, fill_slowly)
         enough = counts[-1] + chance.randint(0, 6)
         while process.is_alive() and len(entries_there(store)) < enough:
             time.sleep(0.001)

@@ -111,6 +111,17 @@ def test_the_seed_of_the_settings_is_a_seed(experiment):
     assert list(finished(root)) == ["mean/seed_7/fold_1", "mean/seed_1234/fold_1"][::-1]
 
 
+def test_options_of_train_are_axes_of_one_value(experiment, tmp_path):
+    root = experiment("--heads", "mean", "--fold", "2", "--seed", "9")
+    assert list(finished(root)) == ["mean/fold_2"]
+    settings = (root / "mean/fold_2/hyperparams.yaml").read_text()
+    assert "\nseed: 9" in settings
+    model = build_model(tmp_path / "tiny", "hubert", "layer")
+    experiment("--heads", "mean", "--upstream_source", str(model), out="other")
+    record = json.loads((tmp_path / "other/mean/fold_1/run.json").read_text())
+    assert record["upstream_source"] == str(model)
+
+
 def test_tables_follow_the_experiment(experiment):
     text = TEXT.replace("  att:", "  zeta:")
     root = experiment(text=text)
@@ -213,6 +224,8 @@ def test_experiment_files_that_are_none(tmp_path, text, message):
         (["--upstreams", "no/such-model"], "no/such-model, revision main: no such"),
         (["--upstreams", "fbank,/x/fbank"], "cannot name a head's folder"),
         (["--n_heads", "3", "--heds", "a"], "heds: no such setting"),
+        (["--seed", "3", "--seeds", "4"], "--seed and --seeds are both given"),
+        (["--pooling", "corr", "--heads", "mean"], "--pooling would have no effect"),
     ],
 )
 def test_what_is_refused_is_refused_before_anything_is_written(

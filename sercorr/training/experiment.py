@@ -35,6 +35,9 @@ from sercorr.training.grid import plan_heads, report_failures, require_name, run
 from sercorr.training.program import take_options
 from sercorr.training.settings import Settings, plain_tree
 
+ONE_VALUE = {"upstream_source": "upstreams", "seed": "seeds", "fold": "folds"}
+"""What ``train.py`` calls an axis of one value."""
+
 Axes = Mapping[str, Sequence[Any]]
 Grids = dict[Path, tuple[dict[str, dict[str, Any]], dict[int, Settings]]]
 """Folder of a grid -> its heads, and the settings by fold."""
@@ -76,8 +79,16 @@ def run_experiment(arguments: Sequence[str]) -> int:
             "the experiment is missing: give its file as the first argument, as in "
             "experiments/table1.yaml; --help explains the rest"
         )
-    given, rest = take_options((*LISTS, "settings"), arguments[1:])
+    given, rest = take_options((*LISTS, *ONE_VALUE, "settings"), arguments[1:])
+    for one, axis in ONE_VALUE.items():
+        if one in given and axis in given:
+            raise InputError(
+                f"--{one} and --{axis} are both given; give --{axis} alone"
+            )
+        if one in given:
+            given[axis] = given.pop(one)
     experiment = choose_axes(read_experiment(arguments[0]), given)
+    _refuse_what_all_heads_set(experiment, rest)
     layout = lay_out(experiment, rest)
     finished = _check(layout.grids)
     if _take_place(experiment, layout):
@@ -98,6 +109,16 @@ def run_experiment(arguments: Sequence[str]) -> int:
     if any(layout.root.rglob("fold_*/metrics.json")):
         print(report_folder(layout.root))
     return report_failures(failed)
+
+
+def _refuse_what_all_heads_set(experiment: Experiment, rest: Sequence[str]) -> None:
+    words = {word.partition("=")[0] for word in rest if word.startswith("--")}
+    common = set.intersection(*map(set, experiment.heads.values()))
+    if taken := sorted(key for key in common if f"--{key}" in words):
+        raise InputError(
+            f"--{taken[0]} would have no effect: every head of {experiment.file} sets "
+            f"{taken[0]} itself; change it there"
+        )
 
 
 def lay_out(experiment: Experiment, rest: Sequence[str]) -> Layout:
