@@ -129,6 +129,25 @@ def test_tables_follow_the_experiment(experiment):
     assert list(json.loads((root / "grid.json").read_text())) == ["zeta", "mean"]
 
 
+def test_a_figure_that_cannot_be_drawn_costs_no_result(experiment, capsys):
+    figures = """
+figures:
+  - {x: n_heads}
+  - {x: n_heads, heads: [att]}
+  - {confusions: [att, mean]}
+"""
+    text = TEXT.replace("att: {n_heads: 1}", "att: {lr: 0.001}") + figures
+    root = experiment(text=text)
+    assert {path.name for path in (root / "figures").iterdir()} == {
+        "n_heads.png",
+        "confusions_att_mean.png",
+    }
+    said = capsys.readouterr().out
+    assert (
+        "figure {'x': 'n_heads'}: not drawn: att and mean both have n_heads 2" in said
+    )
+
+
 def test_corpora_are_an_axis(experiment, release, tmp_path):
     other = make_release(tmp_path / "other")
     text = f"""{TEXT}
@@ -205,7 +224,7 @@ def test_the_papers_experiments():
         (TEXT.replace("n_heads: 1", "fold: 2"), "att: fold is the same for all"),
         (TEXT + "corpora: [a]", "corpora: a mapping of names to settings"),
         (TEXT + "figures: [{confusions: [max]}]", "there is no head 'max'"),
-        (TEXT + "figures: [{y: lr}]", "y is none of x, lines, confusions"),
+        (TEXT + "figures: [{y: lr}]", "y is none of x, lines, heads, confusions"),
     ],
 )
 def test_experiment_files_that_are_none(tmp_path, text, message):

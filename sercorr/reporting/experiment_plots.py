@@ -1,7 +1,8 @@
 """Figures of an experiment: rates by settings, confusion matrices side by side.
 
 An experiment's ``figures`` is a list of ``{x: SETTING, lines: SETTING}``, as for the
-paper's figure 3, and ``{confusions: [HEAD, HEAD]}``, as for its figure 2.
+paper's figure 3, and ``{confusions: [HEAD, HEAD]}``, as for its figure 2. The former
+may name the ``heads`` that are drawn, or else all are.
 """
 
 import os
@@ -11,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from sercorr.errors import InputError
 from sercorr.evaluation.metrics import rate_name
 from sercorr.evaluation.runs import Run
 from sercorr.reporting.experiment_series import (
@@ -31,6 +33,24 @@ from sercorr.reporting.tables import leading_rate
 _TITLES = {"n_heads": "attention heads"}
 _DASHES = ("-", "--", "-.", ":")
 _LOGARITHMIC = 16  # the x axis is, if the largest x is so many times the smallest
+
+
+def plot_what_can_be(
+    heads: Heads,
+    figures: Sequence[Mapping[str, Any]],
+    folder: str | os.PathLike,
+    suffix: str = ".png",
+) -> tuple[list[Path], list[str]]:
+    """Do as `plot_experiment`; of a figure that is refused, a note says why."""
+    paths: list[Path] = []
+    notes: list[str] = []
+    for figure in figures:
+        try:
+            drawn, said = plot_experiment(heads, [figure], folder, suffix)
+        except InputError as error:  # the tables are right all the same
+            drawn, said = [], [f"figure {figure}: not drawn: {error}"]
+        paths, notes = paths + drawn, notes + said
+    return paths, notes
 
 
 def plot_experiment(
@@ -76,7 +96,13 @@ def plot_experiment(
     notes: list[str] = []
     for figure in figures:
         x, lines = figure.get("x"), figure.get("lines")
-        for place, some in ({"": heads} if x and not lines else by_place).items():
+        wanted = figure.get("heads")
+        for place, every in ({"": heads} if x and not lines else by_place).items():
+            some = {
+                head: runs
+                for head, runs in every.items()
+                if wanted is None or Path(head).name in wanted
+            }
             before = [*filter(None, place.split("/"))]
             if x:
                 name = f"{x}_by_{lines}" if lines else x

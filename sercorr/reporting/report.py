@@ -32,7 +32,7 @@ from sercorr.evaluation.runs import (
     settings_of,
 )
 from sercorr.files import read_json, write_json, write_text
-from sercorr.reporting.experiment_plots import plot_experiment
+from sercorr.reporting.experiment_plots import plot_what_can_be
 from sercorr.reporting.layout import Parts, render
 from sercorr.reporting.paper import describe
 from sercorr.reporting.plots import (
@@ -74,7 +74,7 @@ def report_folder(folder: str | os.PathLike) -> str:
         return text
     text = _write_table(folder, "grid", heads)
     if figures := read_experiment_record(folder).get("figures"):
-        paths, notes = plot_experiment(heads, figures, folder / "figures")
+        paths, notes = plot_what_can_be(heads, figures, folder / "figures")
         written = [f"written: {', '.join(map(str, paths))}"] * bool(paths)
         text = "\n".join([text, *notes, *written])
     return text

@@ -93,13 +93,14 @@ def read_experiment(path: str | Path) -> Experiment:
         require_name(path, name)
     figures = _values(path, plain, "figures", dict)
     for figure in figures:
-        keys = {"confusions"} if "confusions" in figure else {"x", "lines"}
+        keys = {"confusions"} if "confusions" in figure else {"x", "lines", "heads"}
         if unknown := sorted(figure.keys() - keys):
             raise InputError(
                 f"{path}: figures: {figure}: {unknown[0]} is none of x, lines, "
-                "confusions; give {x: SETTING, lines: SETTING} or {confusions: [a, b]}"
+                "heads, confusions; give {x: SETTING, lines: SETTING, heads: [a, b]} "
+                "or {confusions: [a, b]}"
             )
-        for name in figure.get("confusions", ()):
+        for name in (*figure.get("confusions", ()), *figure.get("heads", ())):
             if name not in heads:
                 raise InputError(
                     f"{path}: figures: there is no head {name!r}; there are "

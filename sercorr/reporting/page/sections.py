@@ -17,7 +17,7 @@ from sercorr.evaluation.runs import Run
 from sercorr.reporting.calibration import calibration_parts, plot_reliability
 from sercorr.reporting.comparison import compare_parts
 from sercorr.reporting.comparison_plot import plot_comparison
-from sercorr.reporting.experiment_plots import plot_experiment
+from sercorr.reporting.experiment_plots import plot_what_can_be
 from sercorr.reporting.groups import group_parts
 from sercorr.reporting.layout import Parts
 from sercorr.reporting.page.document import Block, Folded, Raw, Section
@@ -178,7 +178,7 @@ def figures_section(heads: Heads, figures: Sequence[Mapping[str, Any]]) -> Secti
 
     def make() -> list[Block]:
         with tempfile.TemporaryDirectory() as folder:
-            paths, notes = plot_experiment(heads, figures, folder, ".svg")
+            paths, notes = plot_what_can_be(heads, figures, folder, ".svg")
             drawn = [
                 inline_svg(path.read_text(encoding="utf-8"), f"experiment{n}", title)
                 for n, path in enumerate(paths)
