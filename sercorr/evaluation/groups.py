@@ -13,7 +13,7 @@ import numpy as np
 from sercorr.data.utterances import UNKNOWN
 from sercorr.evaluation.comparison import confusion_rates
 from sercorr.evaluation.intervals import bootstrap, expanded_interval
-from sercorr.evaluation.pooled import Pooled
+from sercorr.evaluation.pooled import Pooled, count_confusion
 from sercorr.evaluation.predictions import manifest_of
 from sercorr.evaluation.runs import Run
 
@@ -208,8 +208,7 @@ def _ua(pooled: Pooled, rows: np.ndarray) -> float | None:
     rates, size = [], len(pooled.labels)
     for seed in np.unique(pooled.seeds[rows]):
         own = rows & (pooled.seeds == seed)
-        confusion = np.zeros((size, size), dtype=np.int64)
-        np.add.at(confusion, (pooled.truth[own], pooled.prediction[own]), 1)
+        confusion = count_confusion(pooled.truth[own], pooled.prediction[own], size)
         if not confusion.any(axis=1).all():
             return None
         rates.append(float(confusion_rates(confusion, "ua")))

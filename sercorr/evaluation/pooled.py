@@ -90,8 +90,7 @@ def pool_predictions(runs: Sequence[Run]) -> Pooled:
             )
         truth.append(class_indices(place, said, said.truth))
         prediction.append(class_indices(place, said, said.prediction))
-        confusion = np.zeros((len(labels), len(labels)), dtype=np.int64)
-        np.add.at(confusion, (truth[-1], prediction[-1]), 1)
+        confusion = count_confusion(truth[-1], prediction[-1], len(labels))
         if confusion.tolist() != scored["confusion"]:
             raise InputError(
                 f"{place.parent}: predictions.csv and metrics.json do not agree; run "
@@ -109,6 +108,21 @@ def pool_predictions(runs: Sequence[Run]) -> Pooled:
         np.concatenate(prediction),
         np.concatenate([said.probabilities for _, _, said in parts]),
     )
+
+
+def count_confusion(
+    truth: np.ndarray, prediction: np.ndarray, n_classes: int
+) -> np.ndarray:
+    """Count answers (n,), positions of classes: (K, K), rows are the truth.
+
+    Example
+    -------
+    >>> count_confusion(np.array([0, 0, 1]), np.array([0, 1, 1]), 2).tolist()
+    [[1, 1], [0, 1]]
+    """
+    confusion = np.zeros((n_classes, n_classes), dtype=np.int64)
+    np.add.at(confusion, (truth, prediction), 1)
+    return confusion
 
 
 def class_indices(place: Path, said: Predictions, classes: Sequence[str]) -> np.ndarray:

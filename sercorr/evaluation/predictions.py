@@ -52,6 +52,17 @@ class Predictions:
     files: list[str]
 
 
+def predicted_labels(probabilities: np.ndarray, labels: Sequence[str]) -> list[str]:
+    """Give the label of the largest probability in each row, the first among equals.
+
+    Example
+    -------
+    >>> predicted_labels(np.array([[0.25, 0.75], [0.5, 0.5]]), ["ang", "sad"])
+    ['sad', 'ang']
+    """
+    return [labels[index] for index in probabilities.argmax(axis=1)]
+
+
 def write_predictions(
     path: str | os.PathLike,
     ids: Sequence[str],
@@ -59,8 +70,8 @@ def write_predictions(
     probabilities: np.ndarray,
     labels: Sequence[str],
     clips: Mapping[str, Mapping[str, Any]] | None = None,
-) -> list[str]:
-    """Write one row per clip, sorted by id; return the predictions in the given order.
+) -> None:
+    """Write one row per clip, sorted by id.
 
     Arguments
     ---------
@@ -69,15 +80,15 @@ def write_predictions(
     ids, truth : sequence of str
         One of each per clip.
     probabilities : numpy.ndarray
-        (n, K). The prediction is the largest before rounding, the first among equals;
-        the file has six decimals.
+        (n, K). The prediction is that of `predicted_labels`, before rounding to the
+        file's six decimals.
     labels : sequence of str
         The K classes.
     clips : mapping, optional
         Id -> at least `CLIP_COLUMNS`, which are written then.
     """
     columns = CLIP_COLUMNS if clips is not None else ()
-    prediction = [labels[index] for index in probabilities.argmax(axis=1)]
+    prediction = predicted_labels(probabilities, labels)
     rows = zip(ids, truth, prediction, probabilities, strict=True)
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -86,7 +97,6 @@ def write_predictions(
         known = [clips[id_][column] for column in columns] if clips else []
         writer.writerow([id_, true, predicted, *(f"{p:.6f}" for p in row), *known])
     write_text(path, text.getvalue())
-    return prediction
 
 
 def read_predictions(path: str | os.PathLike) -> Predictions:
@@ -103,7 +113,6 @@ def read_predictions(path: str | os.PathLike) -> Predictions:
     >>> path = Path(tempfile.mkdtemp()) / "validation.csv"
     >>> p = np.array([[0.25, 0.75], [0.5, 0.5]])
     >>> write_predictions(path, "ba", ["sad", "sad"], p, ["ang", "sad"])
-    ['sad', 'ang']
     >>> found = read_predictions(path)
     >>> found.ids, found.prediction, found.labels
     (['a', 'b'], ['ang', 'sad'], ['ang', 'sad'])

@@ -21,6 +21,7 @@ from sercorr.evaluation.metrics import RATES, classification_metrics
 from sercorr.evaluation.predictions import (
     CLIP_COLUMNS,
     PREDICTIONS,
+    predicted_labels,
     write_predictions,
 )
 from sercorr.evaluation.raters import AGREEMENT, rater_agreement
@@ -108,7 +109,7 @@ def write_fold(
                 "each row of probabilities must be non-negative with the sum 1 "
                 f"(got {row.tolist()} for {id_})"
             )
-    prediction = [labels[index] for index in probabilities.argmax(axis=1)]
+    prediction = predicted_labels(probabilities, labels)
     metrics = {"fold": int(fold), **classification_metrics(truth, prediction, labels)}
     votes = [clips[id_].get("vote_counts") for id_ in ids]
     if agreement := rater_agreement(votes, probabilities, labels):

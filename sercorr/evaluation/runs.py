@@ -44,6 +44,11 @@ class Run:
         return agreed_rate(self.records.values())
 
     @property
+    def fold_folders(self) -> list[Path]:
+        """The folder of each finished fold, in the order of ``metrics``."""
+        return [self.folder / f"fold_{fold['fold']}" for fold in self.metrics]
+
+    @property
     def missing(self) -> list[int]:
         """Folds that are not finished."""
         finished = {fold["fold"] for fold in self.metrics}
@@ -66,6 +71,29 @@ class Run:
 def settings_of(record: Mapping[str, Any]) -> dict[str, Any]:
     """Give the settings tree of a ``run.json``; empty if it has none."""
     return record.get("identity", {}).get("settings", {})
+
+
+def shown_settings(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Give the settings that a page shows: with what is no part of the identity."""
+    apart = ("upstream_source", "number_of_epochs")
+    own = {name: record[name] for name in apart if name in record}
+    return own | settings_of(record)
+
+
+def heads_called(names: Iterable[str], wanted: str) -> list[str]:
+    """Find heads by their name, or else by its last parts.
+
+    Example
+    -------
+    >>> heads_called(["a/mean", "b/mean", "corr"], "mean")
+    ['a/mean', 'b/mean']
+    >>> heads_called(["mean", "b/mean"], "mean")
+    ['mean']
+    """
+    names = list(names)
+    if wanted in names:
+        return [wanted]
+    return [name for name in names if name.endswith(f"/{wanted}")]
 
 
 def agreed_rate(records: Iterable[Mapping[str, Any]]) -> str:

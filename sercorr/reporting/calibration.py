@@ -28,7 +28,7 @@ from sercorr.evaluation.pooled import Pooled, pool_predictions
 from sercorr.evaluation.runs import Run, settings_of
 from sercorr.reporting.layout import Parts
 from sercorr.reporting.paper import describe, used_settings
-from sercorr.reporting.plots import _COLOURS, _figure, _save
+from sercorr.reporting.plots import COLOURS, new_figure, save_figure
 
 _FIGURES = f"""\
 ECE: expected calibration error (Guo et al., 2017), in points: how far the confidence, \
@@ -94,7 +94,7 @@ def plot_reliability(
     finished = _side_by_side(heads)
     columns = min(len(finished), _COLUMNS)
     lines = -(-len(finished) // columns)
-    figure = _figure(0.5 + 3.6 * lines)
+    figure = new_figure(0.5 + 3.6 * lines)
     figure.suptitle("Reliability")
     panels = figure.subfigures(lines, columns, squeeze=False)
     named: dict[str, Any] = {}
@@ -109,7 +109,7 @@ def plot_reliability(
     figure.legend(
         named.values(), named.keys(), loc="outside lower center", ncols=4, fontsize=9
     )
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def _row(name: str, runs: Sequence[Run], said: dict[str, list[str]]) -> dict[str, str]:
@@ -253,14 +253,14 @@ def _draw_head(panel: SubFigure, title: str, runs: Sequence[Run]) -> dict[str, A
         confidence = temper(pooled, temperatures).max(axis=1)
         after = reliability(confidence, pooled.right)
         many, few = _by_size(after, seeds)
-        style: Any = {"color": _COLOURS[1], "marker": "o", "markersize": 3.5}
+        style: Any = {"color": COLOURS[1], "marker": "o", "markersize": 3.5}
         for some, more in ((many, {}), (few, {"linestyle": "", "mfc": "white"})):
             x, y = 100 * after.confidence[some], 100 * after.accuracy[some]
             lines = top.plot(x, y, **style, **more, clip_on=False, zorder=3)
             lines[0].set_in_layout(False)  # one without points would take all room
             shown.setdefault("after temperature", lines[0])
         share = 100 * after.counts / after.counts.sum()
-        bottom.stairs(share, edges, color=_COLOURS[1], linewidth=1.4)
+        bottom.stairs(share, edges, color=COLOURS[1], linewidth=1.4)
     _finish(top, bottom)
     return shown
 

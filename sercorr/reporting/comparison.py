@@ -21,7 +21,7 @@ from sercorr.evaluation.intervals import DRAWS, FEWEST
 from sercorr.evaluation.metrics import rate_name
 from sercorr.evaluation.pairs import Head, Pair, pair_heads, read_head
 from sercorr.evaluation.results import summarise_seeds
-from sercorr.evaluation.runs import Run
+from sercorr.evaluation.runs import Run, heads_called
 from sercorr.reporting.layout import Parts
 from sercorr.reporting.remarks import run_remarks
 from sercorr.reporting.tables import leading_rate
@@ -121,22 +121,20 @@ def _choose(known: Mapping[str, Head], baseline: str | None) -> list[tuple[str, 
     for name, head in known.items():
         corpora.setdefault(head.corpus, []).append(name)
     pairs: list[tuple[str, str]] = []
+    found = baseline is None
     for corpus, names in corpora.items():
         if baseline is None:
             pairs += combinations(names, 2)
             continue
-        bases = [n for n in names if n == baseline or n.endswith(f"/{baseline}")]
-        if baseline in bases:
-            bases = [baseline]
+        bases = heads_called(names, baseline)
+        found = found or bool(bases)
         if len(bases) > 1:
             raise InputError(
                 f"baseline is {baseline!r}, which may be {' or '.join(bases)}; name "
                 f"one of them{f', for {corpus}' if corpus else ''}"
             )
         pairs += [(name, base) for base in bases for name in names if name != base]
-    if baseline is not None and not any(
-        name == baseline or name.endswith(f"/{baseline}") for name in known
-    ):
+    if not found:
         raise InputError(
             f"baseline is {baseline!r}; it must be one of {', '.join(known)}"
         )

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
 from sercorr.evaluation.metrics import rate_name
-from sercorr.reporting.plots import _figure, _save
+from sercorr.reporting.plots import new_figure, save_figure
 
 _APART_ABOVE, _APART_BELOW, _NOT_APART = "#66AAD1", "#E8A66B", "#E6E6E6"
 _CELL = 0.62  # inches
@@ -30,7 +30,7 @@ def plot_comparison(data: Mapping[str, Any], path: str | os.PathLike) -> None:
         corpora.setdefault(pair["corpus"], []).append(pair)
     names = [_names(data, pairs) for pairs in corpora.values()]
     heights = [1.4 + _CELL * len(rows) for rows, _ in names]
-    figure = _figure(0.9 + sum(heights))
+    figure = new_figure(0.9 + sum(heights))
     title = f"Difference in {rate_name(data['rate'])}, points: row less column"
     figure.suptitle(f"{title}\n(grey, in brackets: not apart)")
     grid = figure.subplots(len(corpora), squeeze=False, height_ratios=heights)
@@ -38,7 +38,7 @@ def plot_comparison(data: Mapping[str, Any], path: str | os.PathLike) -> None:
     for axes, (corpus, pairs), (rows, columns) in drawn:
         _matrix(axes, pairs, rows, columns)
         axes.set_title(corpus, fontsize=11)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def _names(

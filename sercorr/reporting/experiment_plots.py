@@ -27,7 +27,13 @@ from sercorr.reporting.experiment_series import (
     series_of,
     sort_values,
 )
-from sercorr.reporting.plots import _confusion, _figure, _legend, _save, _style
+from sercorr.reporting.plots import (
+    add_legend,
+    draw_confusion,
+    line_style,
+    new_figure,
+    save_figure,
+)
 from sercorr.reporting.tables import leading_rate
 
 _TITLES = {"n_heads": "attention heads"}
@@ -145,11 +151,11 @@ def plot_lines(
     counts = {len(rates) for line in series.values() for rates in line.values()}
     gap = min(np.diff(list(places.values())), default=1.0)
     step = gap / (2 * len(series)) if max(counts) > 1 else 0.0
-    figure = _figure(5.4)
+    figure = new_figure(5.4)
     axes = figure.subplots()
     words = any(isinstance(value, str) for value in values)
     for index, (name, line) in enumerate(series.items()):
-        style = {**_style(index), "linestyle": _DASHES[index % len(_DASHES)]}
+        style = {**line_style(index), "linestyle": _DASHES[index % len(_DASHES)]}
         style |= {"markersize": 5.5, "linewidth": 1.6, "label": name}
         if words:
             style["linestyle"] = "none"  # nothing lies between words
@@ -176,8 +182,8 @@ def plot_lines(
     axes.set(xlabel=x_label, ylabel=y_label, title=title)
     axes.grid(alpha=0.3)
     if max(counts) > 1 or any(series):
-        _legend(figure, axes)
-    _save(figure, path)
+        add_legend(figure, axes)
+    save_figure(figure, path)
 
 
 def plot_confusions(matrices: Sequence[Matrix], path: str | os.PathLike) -> None:
@@ -189,12 +195,12 @@ def plot_confusions(matrices: Sequence[Matrix], path: str | os.PathLike) -> None
     columns = min(len(matrices), 2 if most <= 6 else 1)
     rows = -(-len(matrices) // columns)
     cell = 5.6 / columns / most  # inches
-    figure = _figure(0.5 + rows * (cell * most + 1.0))
+    figure = new_figure(0.5 + rows * (cell * most + 1.0))
     grid = figure.subplots(rows, columns, squeeze=False)
     for axes in grid.flat[len(matrices) :]:
         axes.set_axis_off()
     for axes, (title, confusion, labels) in zip(grid.flat, matrices, strict=False):
-        image = _confusion(axes, confusion, labels, min(13.0, 72 * cell / 5))
+        image = draw_confusion(axes, confusion, labels, min(13.0, 72 * cell / 5))
         axes.set_title(title, fontsize=10)
         if max(map(len, labels)) > 12 * cell:  # letters that fit below a cell
             turned: Any = {"rotation": 30, "ha": "right", "rotation_mode": "anchor"}
@@ -204,7 +210,7 @@ def plot_confusions(matrices: Sequence[Matrix], path: str | os.PathLike) -> None
         axes.set_ylabel("true class")
     bar = figure.colorbar(image, ax=grid, shrink=0.6, location="bottom", aspect=40)
     bar.set_label("share of the true class, %")
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def axis_title(setting: str) -> str:

@@ -21,7 +21,8 @@ from sercorr.evaluation.history import Record
 from sercorr.evaluation.metrics import rate_name
 from sercorr.files import atomic_path
 
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+"""Of Okabe and Ito."""
 _MARKERS = ("o", "s", "^", "D", "v", "P")
 _FLAT = 0.1  # layer weights this near to uniform, relative, are drawn as flat
 
@@ -33,18 +34,18 @@ def plot_confusion(
     title: str,
 ) -> None:
     """Draw (K, K) counts, rows are the truth, and their percentages of the row."""
-    figure = _figure(6.6)
+    figure = new_figure(6.6)
     axes = figure.subplots()
-    image = _confusion(axes, confusion, labels, 13 if len(labels) <= 6 else 8)
+    image = draw_confusion(axes, confusion, labels, 13 if len(labels) <= 6 else 8)
     axes.set_xlabel("predicted class")
     axes.set_ylabel("true class")
     axes.set_title(title, pad=12)
     bar = figure.colorbar(image, ax=axes, shrink=0.85)
     bar.set_label("share of the true class, %")
-    _save(figure, path)
+    save_figure(figure, path)
 
 
-def _confusion(
+def draw_confusion(
     axes: Axes, confusion: Sequence[Sequence[int]], labels: Sequence[str], size: float
 ) -> AxesImage:
     """Draw one matrix with cells in letters of ``size`` points."""
@@ -74,17 +75,17 @@ def plot_layer_weights(
     """
     values = np.asarray(list(weights_per_fold.values()), dtype=np.float64)
     size = values.shape[1]
-    figure = _figure(4.6 if size > 1 else 1.6)
+    figure = new_figure(4.6 if size > 1 else 1.6)
     axes = figure.subplots()
     axes.set_title("Learned layer weights, equation (1)")
     if size == 1:
         axes.set_axis_off()
         note = "This upstream has one layer: its weight is 1, nothing is learned."
         axes.text(0.5, 0.5, note, ha="center", va="center", transform=axes.transAxes)
-        _save(figure, path)
+        save_figure(figure, path)
         return
     for index, (name, weights) in enumerate(zip(weights_per_fold, values, strict=True)):
-        axes.plot(weights, label=name, linewidth=1.4, **_style(index))
+        axes.plot(weights, label=name, linewidth=1.4, **line_style(index))
     if len(values) > 1:
         axes.plot(values.mean(axis=0), color="black", linewidth=2.4, label="mean")
     label = f"uniform, 1/{size}"
@@ -98,8 +99,8 @@ def plot_layer_weights(
     axes.set_xlabel("layer (0: the input of the first transformer block)")
     axes.set_ylabel("weight (their sum is 1)")
     axes.grid(alpha=0.3)
-    _legend(figure, axes)
-    _save(figure, path)
+    add_legend(figure, axes)
+    save_figure(figure, path)
 
 
 def plot_history(
@@ -119,13 +120,13 @@ def plot_history(
         curves[f"valid_{rate}"] = f"validation {rate_name(rate)}"
     single = max(map(len, histories.values())) == 1
     shifts = np.linspace(-0.05, 0.05, 2 * len(histories) + 1)[1::2]
-    figure = _figure(6.8)
+    figure = new_figure(6.8)
     chosen = f"by validation {rate_name(select_by)}"
     figure.suptitle(f"Training curves (star: best epoch, {chosen})")
     grid = figure.subplots(2, 2, sharex=True, sharey="row")
     for axes, (key, title) in zip(grid.flat, curves.items(), strict=True):
         for index, (name, records) in enumerate(histories.items()):
-            style = _style(index)
+            style = line_style(index)
             shift = 1 + shifts[index] if single else 1
             places = [record["updates"] * shift for record in records]
             values = [record[key] for record in records]
@@ -148,8 +149,8 @@ def plot_history(
         axes.set_xlabel("updates")
     grid[0, 0].set_ylabel("loss, nats")
     grid[1, 0].set_ylabel("rate, %")
-    _legend(figure, grid[0, 0])
-    _save(figure, path)
+    add_legend(figure, grid[0, 0])
+    save_figure(figure, path)
 
 
 def plot_scores(
@@ -162,14 +163,14 @@ def plot_scores(
     """
     rows = np.array(list(scores.values()), dtype=np.float64)  # None becomes NaN
     places = np.arange(len(rows))
-    figure = _figure(1.9 + 0.45 * len(rows))
+    figure = new_figure(1.9 + 0.45 * len(rows))
     axes = figure.subplots()
     axes.barh(places, rows[:, 0], color="#66AAD1")
     for place, mean in enumerate(rows[:, 0]):
         axes.text(1.0, place, f"{mean:.1f}", va="center", weight="bold")
     spreads: Any = (  # name, column, distance below the middle of the bar, look
         ("folds", 1, 0.0, {"color": "black", "elinewidth": 1.3, "capsize": 4}),
-        ("seeds", 2, 0.24, {"color": _COLOURS[1], "elinewidth": 2.6, "capsize": 3}),
+        ("seeds", 2, 0.24, {"color": COLOURS[1], "elinewidth": 2.6, "capsize": 3}),
     )
     for name, column, below, style in spreads:
         known = ~np.isnan(rows[:, column])
@@ -182,30 +183,34 @@ def plot_scores(
     axes.set(xlim=(0, 100), xlabel="%, mean", title=title)
     axes.grid(axis="x", alpha=0.3)
     if axes.get_legend_handles_labels()[0]:
-        _legend(figure, axes)
-    _save(figure, path)
+        add_legend(figure, axes)
+    save_figure(figure, path)
 
 
-def _style(index: int) -> dict[str, Any]:
+def line_style(index: int) -> dict[str, Any]:
+    """Give the colour and the marker of the ``index``-th line, from 0."""
     return {
-        "color": _COLOURS[index % len(_COLOURS)],
+        "color": COLOURS[index % len(COLOURS)],
         # the seventh fold has the first one's colour and another marker
-        "marker": _MARKERS[(index + index // len(_COLOURS)) % len(_MARKERS)],
+        "marker": _MARKERS[(index + index // len(COLOURS)) % len(_MARKERS)],
         "markersize": 3.5,
     }
 
 
-def _figure(height: float) -> Figure:
+def new_figure(height: float) -> Figure:
+    """Make a figure 8 inches wide and ``height`` inches high."""
     return Figure(figsize=(8.0, height), dpi=150, layout="constrained")  # inches
 
 
-def _legend(figure: Figure, axes: Axes) -> None:
+def add_legend(figure: Figure, axes: Axes) -> None:
+    """Set what ``axes`` has named below the figure."""
     handles, names = axes.get_legend_handles_labels()
     columns = min(len(names), 7)
     figure.legend(handles, names, loc="outside lower center", ncols=columns, fontsize=9)
 
 
-def _save(figure: Figure, path: str | os.PathLike) -> None:
+def save_figure(figure: Figure, path: str | os.PathLike) -> None:
+    """Write a PNG or an SVG, by the path's ending, whole or not at all."""
     with atomic_path(path) as temporary:
         # no date, and names from no clock: the same figure is the same file
         style: Any = {"svg.fonttype": "none", "svg.hashsalt": "sercorr"}

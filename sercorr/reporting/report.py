@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from sercorr.errors import InputError
-from sercorr.evaluation.history import read_history
+from sercorr.evaluation.history import Record, read_history
 from sercorr.evaluation.metrics import rate_name
 from sercorr.evaluation.results import (
     FIGURES,
@@ -29,7 +29,7 @@ from sercorr.evaluation.runs import (
     read_experiment_record,
     read_fold,
     read_heads,
-    settings_of,
+    shown_settings,
 )
 from sercorr.files import read_json, write_json, write_text
 from sercorr.reporting.experiment_plots import plot_what_can_be
@@ -117,19 +117,39 @@ def read_layer_weights(path: Path) -> list[float]:
     return weights
 
 
+def fold_weights(
+    metrics: Sequence[Mapping[str, Any]], folders: Sequence[Path]
+) -> dict[str, list[float]]:
+    """Read the layer weights of the folds that have them: ``fold K`` -> weights."""
+    paths = _by_fold(metrics, folders, "layer_weights.json")
+    return {name: read_layer_weights(at) for name, at in paths.items() if at.exists()}
+
+
+def fold_histories(
+    metrics: Sequence[Mapping[str, Any]], folders: Sequence[Path]
+) -> dict[str, list[Record]]:
+    """Read the histories of the folds that have any: ``fold K`` -> epochs."""
+    paths = _by_fold(metrics, folders, "history.json")
+    found = {name: read_history(path) for name, path in paths.items()}
+    return {name: records for name, records in found.items() if records}
+
+
+def _by_fold(
+    metrics: Sequence[Mapping[str, Any]], folders: Sequence[Path], file: str
+) -> dict[str, Path]:
+    folds = (fold["fold"] for fold in metrics)
+    return {f"fold {n}": at / file for n, at in zip(folds, folders, strict=True)}
+
+
 def _write_run(run: Run) -> str:
-    folders = [run.folder / f"fold_{fold['fold']}" for fold in run.metrics]
-    plots = _draw(run.folder, run.metrics, folders, run.select_by)
+    plots = _draw(run.folder, run.metrics, run.fold_folders, run.select_by)
     write_json(run.folder / "results.json", summarise(run.metrics))
     parts = run_parts(run)
     page: Parts = ["# Results", *parts, "## Plots"]
     page += [f"![{path.stem}](plots/{path.name})" for path in plots]
-    apart = ("upstream_source", "number_of_epochs")  # no part of the identity
-    settings = {name: run.record[name] for name in apart if name in run.record}
-    settings |= settings_of(run.record)
     rows = [
         {"setting": f"`{name}`", "value": f"`{json.dumps(value)}`".replace('"', "")}
-        for name, value in settings.items()
+        for name, value in shown_settings(run.record).items()
         if name != "fold"
     ]
     if rows:
@@ -193,12 +213,8 @@ def _draw(
     drawn where the folds' folders have them.
     """
     numbers = [str(fold["fold"]) for fold in metrics]
-    weights, histories = {}, {}
-    for number, at in zip(numbers, folders, strict=True):
-        if (at / "layer_weights.json").exists():
-            weights[f"fold {number}"] = read_layer_weights(at / "layer_weights.json")
-        if records := read_history(at / "history.json"):
-            histories[f"fold {number}"] = records
+    weights = fold_weights(metrics, folders)
+    histories = fold_histories(metrics, folders)
     if len({len(values) for values in weights.values()}) > 1:
         sizes = ", ".join(f"{name}: {len(values)}" for name, values in weights.items())
         raise InputError(

@@ -8,6 +8,7 @@ from typing import Any
 
 from sercorr.errors import InputError
 from sercorr.training.grid import check_heads, require_name
+from sercorr.training.program import parse_numbers
 from sercorr.training.settings import plain_tree, read_tree
 
 LISTS = ("upstreams", "corpora", "heads", "seeds", "folds")
@@ -146,13 +147,7 @@ def choose_axes(experiment: Experiment, given: Mapping[str, str]) -> Experiment:
     chosen: dict[str, Any] = {}
     for axis in ("seeds", "folds"):
         if axis in given:
-            try:
-                numbers = [int(text) for text in given[axis].split(",")]
-            except ValueError:
-                raise InputError(
-                    f"--{axis} is {given[axis]!r}; give numbers with commas, as in 1,2"
-                ) from None
-            chosen[axis] = list(dict.fromkeys(numbers))
+            chosen[axis] = parse_numbers(axis, given[axis])
     if "upstreams" in given:
         chosen["upstreams"] = list(dict.fromkeys(given["upstreams"].split(",")))
     for axis in ("heads", "corpora"):

@@ -6,11 +6,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from sercorr.errors import InputError
 from sercorr.files import require_writable
 from sercorr.reporting.report import report_folder
 from sercorr.training.dataio import plan_data
-from sercorr.training.program import parse_arguments, take_options
+from sercorr.training.program import parse_arguments, parse_numbers, take_options
 from sercorr.training.run import Run
 from sercorr.training.settings import Settings, plain_tree
 
@@ -30,12 +29,7 @@ def settings_of_folds(
     if text is None:
         wanted = list(range(1, n_folds + 1))
     else:
-        try:
-            wanted = sorted({int(fold) for fold in text.split(",")})
-        except ValueError:
-            raise InputError(
-                f"--folds is {text!r}; give numbers with commas, as in 1,2,3"
-            ) from None
+        wanted = sorted(parse_numbers("folds", text))
     return {fold: settings.override({"fold": fold}) for fold in wanted}
 
 

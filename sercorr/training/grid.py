@@ -139,7 +139,7 @@ def run_grid(arguments: Sequence[str]) -> int:
     tables = given.get("test_table", "").split(",")
     if len(tables) == 1:
         table = ["--test_table", *tables] if tables[0] else []
-        return _train_and_report(*plan_heads(grid, settings_of_folds([*rest, *table])))
+        return _train_and_report(plan_heads(grid, settings_of_folds([*rest, *table])))
     names = [Path(table).stem for table in tables]
     if len(set(names)) < len(names) or not all(names):
         raise InputError(
@@ -157,7 +157,7 @@ def run_grid(arguments: Sequence[str]) -> int:
         )
         for name, options in zip(names, own, strict=True)
     ]
-    status = max([_train_and_report(*plan) for plan in planned])
+    status = max([_train_and_report(plan) for plan in planned])
     print(report_folder(root))
     return status
 
@@ -219,9 +219,9 @@ def plan_heads(
     return root, manifests, runs
 
 
-def _train_and_report(*plan: Any) -> int:
-    failed = run_heads(*plan)
-    root, _, runs = plan
+def _train_and_report(plan: Plan) -> int:
+    root, manifests, runs = plan
+    failed = run_heads(root, manifests, runs)
     if any(run.is_finished for heads in runs.values() for run in heads.values()):
         print(report_folder(root))
     return report_failures(failed)

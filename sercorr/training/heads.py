@@ -20,7 +20,11 @@ from sercorr.data.vote_shares import count_unvoted
 from sercorr.errors import InputError
 from sercorr.evaluation.history import record_epoch
 from sercorr.evaluation.metrics import RATES, classification_metrics
-from sercorr.evaluation.predictions import VALIDATION, write_predictions
+from sercorr.evaluation.predictions import (
+    VALIDATION,
+    predicted_labels,
+    write_predictions,
+)
 from sercorr.training.checkpoints import AtomicCheckpointer, best_first, is_scored
 from sercorr.training.schedules import Schedule
 from sercorr.training.setting_checks import check_settings
@@ -273,7 +277,7 @@ class HeadInTraining:
         """Score the validation; log, anneal the learning rate, save a checkpoint."""
         valid_loss = self.average_loss
         outcome = self.collect()
-        predicted = [self.labels[i] for i in outcome.probabilities.argmax(axis=1)]
+        predicted = predicted_labels(outcome.probabilities, self.labels)
         scores = classification_metrics(outcome.truth, predicted, self.labels)
         rate = self.optimizer.param_groups[0]["lr"]
         self._log(epoch, updates, rate, valid_loss, scores)

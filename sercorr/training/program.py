@@ -148,6 +148,22 @@ def _read_classes(name: str, text: str) -> Any:
     return {quote(old.strip()): quote(new.strip()) for old, _, new in pairs}
 
 
+def parse_numbers(name: str, text: str) -> list[int]:
+    """Read ``1,2,3`` of an option; what stands there twice is taken once.
+
+    Example
+    -------
+    >>> parse_numbers("folds", "3,1,3")
+    [3, 1]
+    """
+    try:
+        return list(dict.fromkeys(int(number) for number in text.split(",")))
+    except ValueError:
+        raise InputError(
+            f"--{name} is {text!r}; give numbers with commas, as in 1,2,3"
+        ) from None
+
+
 def take_options(
     names: Collection[str], arguments: Sequence[str]
 ) -> tuple[dict[str, str], list[str]]:

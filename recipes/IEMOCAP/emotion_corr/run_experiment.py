@@ -4,11 +4,11 @@
     python run_experiment.py experiments/table1.yaml --data_folder DIR
 
 with --cache_folder DIR, --output_folder DIR, and, to run something else than the file
-says, --upstreams A,B --corpora A,B --heads a,b --seeds 1,2,3 --folds 1,2 and
---settings hparams/small.yaml. An experiment file says which upstreams, corpora, heads,
-seeds and folds there are, and which settings file they share. What
-is finished is skipped: the same command goes on after Ctrl-C, and another seed, head or
-upstream adds to what is there. It takes what ``train.py`` takes, for all runs.
+says, --upstreams A,B --corpora A,B --heads a,b --seeds 1,2,3 --folds 1,2 and --settings
+hparams/small.yaml. An experiment file says which upstreams, corpora, heads, seeds and
+folds there are, and which settings file they share. What is finished is skipped: the
+same command goes on after Ctrl-C, and another seed, head or upstream adds to what is
+there. It takes what ``train.py`` takes, for all runs.
 """
 
 from sercorr.training.experiment import run_experiment

@@ -7,12 +7,11 @@ from typing import Any
 
 from sercorr.data.utterances import UNKNOWN
 from sercorr.evaluation.pooled import pool_predictions
-from sercorr.evaluation.runs import AXES, Run, settings_of
+from sercorr.evaluation.runs import AXES, Run, shown_settings
 from sercorr.reporting.layout import Parts, Table
 from sercorr.reporting.page.document import Block, Folded, Section
 from sercorr.reporting.paper import describe
 
-_APART = ("upstream_source", "number_of_epochs")  # no part of the settings
 _MANY = 12  # heads; more are folded
 _FEW = 3  # are named even where they are all
 
@@ -206,11 +205,9 @@ def _settings(heads: Heads) -> list[Block]:
 
 def _tree(record: Mapping[str, Any]) -> dict[str, str]:
     """Give the settings as one line each, without those that number the runs."""
-    found = {name: record[name] for name in _APART if name in record}
-    found |= settings_of(record)
     return {
         name: json.dumps(value, ensure_ascii=False).replace('"', "").replace("`", "'")
-        for name, value in found.items()
+        for name, value in shown_settings(record).items()
         if name not in ("fold", "seed")
     }
 

@@ -9,11 +9,10 @@ import numpy as np
 
 from sercorr.data.utterances import UNKNOWN
 from sercorr.errors import InputError
-from sercorr.evaluation.history import read_history
 from sercorr.evaluation.metrics import RATES, rate_name
 from sercorr.evaluation.pooled import pool_predictions
 from sercorr.evaluation.results import pool_confusion
-from sercorr.evaluation.runs import Run
+from sercorr.evaluation.runs import Run, heads_called
 from sercorr.reporting.calibration import calibration_parts, plot_reliability
 from sercorr.reporting.comparison import compare_parts
 from sercorr.reporting.comparison_plot import plot_comparison
@@ -28,7 +27,7 @@ from sercorr.reporting.plots import (
     plot_layer_weights,
     plot_scores,
 )
-from sercorr.reporting.report import read_layer_weights, summarise_heads
+from sercorr.reporting.report import fold_histories, fold_weights, summarise_heads
 from sercorr.reporting.tables import heads_parts, leading_rate, run_parts
 
 Heads = Mapping[str, Sequence[Run]]
@@ -65,8 +64,7 @@ def choose_head(heads: Heads, wanted: str | None = None) -> tuple[str, str]:
     """
     finished = {name: runs for name, runs in heads.items() if runs}
     if wanted is not None:
-        found = [n for n in finished if n == wanted or n.endswith(f"/{wanted}")]
-        found = [wanted] if wanted in found else found
+        found = heads_called(finished, wanted)
         if len(found) != 1:
             which = f"may be {' or '.join(found)}" if found else "is not there"
             raise InputError(
@@ -264,11 +262,7 @@ def _head_figures(runs: Sequence[Run], name: str) -> list[Block]:
     ]
     weights: dict[str, Sequence[float]] = {}
     for run in runs:
-        found = {
-            f"fold {fold['fold']}": read_layer_weights(path)
-            for fold in run.metrics
-            if (path := _fold(run, fold) / "layer_weights.json").exists()
-        }
+        found = fold_weights(run.metrics, run.fold_folders)
         if found and len(runs) > 1:
             mean = np.mean(list(found.values()), axis=0).tolist()
             weights[f"seed {run.seed}"] = mean
@@ -286,11 +280,7 @@ def _head_figures(runs: Sequence[Run], name: str) -> list[Block]:
             )
         )
     run = runs[0]
-    histories = {
-        f"fold {fold['fold']}": records
-        for fold in run.metrics
-        if (records := read_history(_fold(run, fold) / "history.json"))
-    }
+    histories = fold_histories(run.metrics, run.fold_folders)
     if histories:
         of = f" of seed {run.seed} alone" if len(runs) > 1 else ""
         figures.append(
@@ -356,7 +346,3 @@ def _or_sentence(make: Callable[[], list[Block]]) -> list[Block]:
         return make()
     except InputError as error:
         return [f"This cannot be shown: {error}."]
-
-
-def _fold(run: Run, fold: Mapping[str, Any]) -> Path:
-    return run.folder / f"fold_{fold['fold']}"
