@@ -234,8 +234,8 @@ def test_seeds_that_both_have_are_paired(tmp_path):
             make_system(tmp_path / name / f"seed_{seed}", skill, seed=seed)
     text, data = compare(tmp_path)
     assert data["pairs"][0]["seeds"] == [2, 9]
-    assert "Seeds of a not compared: 1." in text
-    assert "Seeds of b not compared: 4." in text
+    assert "Seeds of a left out, as b has none of them: 1." in text
+    assert "Seeds of b left out, as a has none of them: 4." in text
 
 
 def test_a_seed_with_fewer_folds_is_left_out(tmp_path):
@@ -247,7 +247,31 @@ def test_a_seed_with_fewer_folds_is_left_out(tmp_path):
     text, data = compare(tmp_path)
     assert data["pairs"][0]["seeds"] == [1, 3]
     assert data["pairs"][0]["folds"] == [1, 2, 3, 4, 5]
-    assert "Seeds of a not compared: 2." in text
+    assert "a - b: Seed 2 of b lacks fold 3, 4, 5: left out of both heads." in text
+    assert text.count("left out") == 1
+
+
+def test_the_folds_that_most_seeds_have_are_compared(tmp_path):
+    lacking = {("a", 1): 2, ("b", 2): 1, ("a", 3): 1}  # each has four of five folds
+    for name, skill in (("a", 0.7), ("b", 0.5)):
+        for seed in (1, 2, 3):
+            folds = {1, 2, 3, 4, 5} - {lacking.get((name, seed))}
+            place = tmp_path / name / f"seed_{seed}"
+            make_system(place, skill, seed=seed, folds=sorted(folds))
+    text, data = compare(tmp_path)
+    assert data["pairs"][0]["seeds"] == [2, 3]
+    assert data["pairs"][0]["folds"] == [2, 3, 4, 5]
+    assert "a - b: Seed 1 of a lacks fold 2: left out of both heads." in text
+    assert "a - b: Folds 2, 3, 4, 5 of 5 are compared; not finished in both: 1." in text
+    for name in "ab":  # no seed in common: each head by itself
+        for seed in (1, 2, 3):
+            folds = {1, 2, 3, 4, 5} - {lacking.get(("a", seed))}
+            place = tmp_path / "other" / name / f"seed_{seed + 10 * (name == 'b')}"
+            make_system(place, 0.5, seed=seed + 10 * (name == "b"), folds=sorted(folds))
+    text, data = compare(tmp_path / "other")
+    assert data["pairs"][0]["folds"] == [1, 2, 3, 4, 5]
+    assert "a - b: Seed 1 of a lacks fold 2: left out.\n" in text
+    assert "a - b: Seed 13 of b lacks fold 1: left out." in text
 
 
 def test_without_a_common_seed_means_over_seeds_are_compared(tmp_path):

@@ -163,9 +163,22 @@ def test_lines_bars_and_ticks(tmp_path, drawn):
         wanted = [float(np.mean(rates)) for rates in series[name].values()]
         np.testing.assert_allclose(line.get_ydata(), wanted, rtol=1e-12)
         own = [x for x in places if x in series[name]]
-        assert np.abs(np.asarray(line.get_xdata()) - own).max() < 0.25 / 3
-    shifts = [lines[name].get_xdata()[0] for name in series]
-    assert shifts[0] < 0 < shifts[1]  # bars beside each other
+        assert list(line.get_xdata()) == own
+    shown = [  # pixels of x = 0 and x = 0.5
+        [line.get_transform().transform((x, 0.0))[0] for x in (0.0, 0.5)]
+        for line in lines.values()
+    ]
+    width = lines["p_l = 0.0"].get_markersize() * drawn[0].dpi / 72
+    apart = np.subtract(shown[1], shown[0])
+    assert (apart > 0).all()  # bars beside each other
+    assert (apart < width).all()  # and no point at another x
+    true = [axes.transData.transform((x, 0.0))[0] for x in (0.0, 0.5)]
+    np.testing.assert_allclose(np.mean(shown, axis=0), true, rtol=1e-9)
+    (left, right), (low, high) = axes.get_xlim(), axes.get_ylim()
+    assert left < -0.01
+    assert right > 0.51
+    assert 45.0 < low < 50.0  # 55 - 5, the end of the lowest bar, is inside
+    assert 74.0 > high > 72.0
     bars = [bar.lines[2][0].get_segments() for bar in axes.containers[:2]]
     heights = [[(low + high) / 2 for (_, low), (_, high) in some] for some in bars]
     halves = [[(high - low) / 2 for (_, low), (_, high) in some] for some in bars]

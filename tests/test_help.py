@@ -69,3 +69,9 @@ def test_every_program_has_help(program):
 def test_help_of_another_settings_file():
     file = RECIPE.parents[1] / "demo" / "hparams" / "demo.yaml"
     assert "[fbank]" in shown_by("train.py", str(file), "--help")
+
+
+def test_help_of_an_experiment_names_its_file_and_its_settings():
+    shown = shown_by("run_experiment.py", str(RECIPE / "experiments/heads.yaml"), "-h")
+    assert shown.startswith("usage: python run_experiment.py EXPERIMENT.yaml [--key")
+    assert f"\nSettings, with the defaults of {SETTINGS_FILE}:\n" in shown

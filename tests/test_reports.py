@@ -21,6 +21,7 @@ from made_up_results import (
 )
 from matplotlib.figure import Figure
 
+from sercorr.cli import main
 from sercorr.errors import InputError
 from sercorr.evaluation.metrics import RATES
 from sercorr.reporting.paper import describe, paper_result
@@ -126,6 +127,45 @@ def test_missing_and_differing_folds_are_named(tmp_path, fast):
     assert "75.60" not in text  # not one run, so no published number either
 
 
+@pytest.mark.parametrize(
+    ("key", "value"), [("wa", 99.0), ("ua", "high"), ("macro_f1", 1.5), ("n", 41)]
+)
+def test_scores_that_the_predictions_do_not_give_are_refused(
+    tmp_path, fast, key, value
+):
+    make_run(tmp_path / "a", (1, 2))
+    make_run(tmp_path / "b", (1, 2))
+    path = tmp_path / "b/fold_2/metrics.json"
+    metrics = read(path)
+    path.write_text(json.dumps({**metrics, key: value}))
+    before = snapshot(tmp_path)
+    message = (
+        f"b/fold_2: predictions.csv and metrics.json do not agree: {key} is "
+        f"{metrics[key]} in the former, {value} in the latter; run evaluate.py for this"
+    )
+    for folder in (tmp_path, tmp_path / "b", tmp_path / "b/fold_2"):
+        with pytest.raises(InputError, match=re.escape(message)):
+            report_folder(folder)
+    for command in ("compare", "report"):
+        with pytest.raises(SystemExit) as ended:
+            main([command, str(tmp_path)])
+        assert ended.value.code == 2
+    assert snapshot(tmp_path) == before
+    (tmp_path / "b/fold_2/predictions.csv").unlink()  # as of old runs
+    if key != "ua":
+        report_folder(tmp_path)
+
+
+def test_a_clip_that_is_missing_is_noticed(tmp_path, fast):
+    make_run(tmp_path, (1, 4))
+    path = tmp_path / "fold_4/predictions.csv"
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[:-1]))
+    with pytest.raises(
+        InputError, match="fold_4: .*: n is 39 in the former, 40 in the"
+    ):
+        report_folder(tmp_path)
+
+
 @pytest.mark.parametrize("n_folds", [1, 10])
 def test_other_numbers_of_folds(tmp_path, fast, n_folds):
     make_run(tmp_path, range(1, n_folds + 1), n_folds=n_folds)
@@ -164,7 +204,9 @@ def test_bad_layer_weights_are_named(tmp_path, fast):
     for content, message in (
         ('{"weights": [0.5, "x"]}', r"fold_2/layer_weights.json: must be .*0\.5, 'x'"),
         ("[0.5, 0.5]", r"must be \{\"weights\": \[...\]\} .*found \[0\.5, 0\.5\]"),
-        ('{"weights": [0.5, 0.5]}', r"number of layers \(fold 1: 5, fold 2: 2\)"),
+        ('{"weights": [0.5, 0.5]}', r"layers \(fold 1: 0, 1, 2, 3, 4; fold 2: 0, 1\)"),
+        ('{"weights": [1], "layers": ["6"]}', r"its layers are \['6'\], not the incr"),
+        ('{"weights": [0.4, 0.6], "layers": [6, 0]}', r"layers are \[6, 0\], not the"),
     ):
         path.write_text(content)
         old = snapshot(tmp_path)

@@ -185,6 +185,16 @@ def test_folds_of_different_experiments_are_refused(tmp_path):
         read_heads(tmp_path)
 
 
+def test_one_folds_own_folder_is_no_folder_of_heads(tmp_path, monkeypatch):
+    make_run(tmp_path / "x", (1,))
+    with pytest.raises(InputError, match=r"x/fold_1: this is one fold alone; give the "
+                       r"folder above it: \S+/x$"):  # fmt: skip
+        read_heads(tmp_path / "x/fold_1")
+    monkeypatch.chdir(tmp_path / "x/fold_1")
+    with pytest.raises(InputError, match=r"above it: \S+/x$"):
+        read_heads(".")
+
+
 def test_heads_are_found_at_any_axis(tmp_path):
     make_run(tmp_path / "a/att16", (1,))
     make_run(tmp_path / "a/att4/seed_10", (1,))

@@ -99,8 +99,9 @@ def pair_heads(first: Head, second: Head, rate: str) -> Pair:
     Returns
     -------
     Pair
-        Of the seeds that both have. Where some of these lack folds, those that have
-        most folds are taken.
+        Of the seeds that both have. Where these differ in their folds, the largest set
+        of folds is taken that a seed has in both (of equal ones, that of most seeds);
+        seeds that lack one of these folds are left out, and `Pair.left_out` says so.
 
     Raises
     ------
@@ -183,13 +184,13 @@ def differing_settings(first: Run, second: Run) -> list[str]:
 def _common(
     first: Head, second: Head, seeds: Sequence[Any]
 ) -> tuple[tuple[list[int], list[int]], list[int]]:
-    """Give the runs of each head that are used, and the folds that all of them have."""
-    done = [
-        [{fold["fold"] for fold in run.metrics} for run in head.runs]
-        for head in (first, second)
-    ]
+    """Give the runs of each head that are used, and the folds that all of them have.
+
+    ``seeds`` are those that both have; none: each head's own are used.
+    """
+    done = [[_finished(run) for run in head.runs] for head in (first, second)]
     if not seeds:
-        most = [max(each, key=len) for each in done]
+        most = [_most_folds(each) for each in done]
         folds = most[0] & most[1]
         own = [[n for n, has in enumerate(each) if folds <= has] for each in done]
         return (own[0], own[1]), sorted(folds)
@@ -197,11 +198,23 @@ def _common(
         (first.seeds.index(seed), second.seeds.index(seed)) for seed in sorted(seeds)
     ]
     both = [done[0][one] & done[1][other] for one, other in places]
-    folds = max(both, key=len)
+    folds = _most_folds(both)
     used = [
         place for place, has in zip(places, both, strict=True) if folds and folds <= has
     ]
     return ([one for one, _ in used], [other for _, other in used]), sorted(folds)
+
+
+def _finished(run: Run) -> set[int]:
+    return {fold["fold"] for fold in run.metrics}
+
+
+def _most_folds(sets: Sequence[set[int]]) -> set[int]:
+    """Choose the largest set; of equal ones, the one that most others contain.
+
+    Folds come before seeds: speakers are what a claim is about.
+    """
+    return max(sets, key=lambda one: (len(one), sum(one <= other for other in sets)))
 
 
 def _left_out(
@@ -210,17 +223,31 @@ def _left_out(
     places: tuple[list[int], list[int]],
     folds: Sequence[int],
 ) -> list[str]:
-    """Say which seeds and folds are not compared, if any."""
+    """Say which seeds and folds are not compared, if any, and why."""
     said = []
-    for head, own in zip((first, second), places, strict=True):
-        seeds = [str(seed) for n, seed in enumerate(head.seeds) if n not in own]
-        if seeds:
-            said.append(f"Seeds of {head.name} not compared: {', '.join(seeds)}.")
-    total = max(run.n_folds for head in (first, second) for run in head.runs)
-    if gap := [str(fold) for fold in range(1, total + 1) if fold not in folds]:
+    heads = (first, second)
+    common = set(first.seeds) & set(second.seeds)
+    for head, other, own in zip(heads, heads[::-1], places, strict=True):
+        unused = [n for n in range(len(head.runs)) if n not in own]
+        alone = [str(head.seeds[n]) for n in unused if head.seeds[n] not in common]
+        if common and alone:
+            said.append(
+                f"Seeds of {head.name} left out, as {other.name} has none of them: "
+                f"{', '.join(alone)}."
+            )
+        for n in unused:
+            gap = sorted(set(folds) - _finished(head.runs[n]))
+            if gap and (not common or head.seeds[n] in common):
+                said.append(
+                    f"Seed {head.seeds[n]} of {head.name} lacks fold "
+                    f"{', '.join(map(str, gap))}: left out"
+                    f"{' of both heads' if common else ''}."
+                )
+    total = max(run.n_folds for head in heads for run in head.runs)
+    if gap := [fold for fold in range(1, total + 1) if fold not in folds]:
         said.append(
             f"Folds {', '.join(map(str, folds))} of {total} are compared; not "
-            f"finished in both: {', '.join(gap)}."
+            f"finished in both: {', '.join(map(str, gap))}."
         )
     return said
 

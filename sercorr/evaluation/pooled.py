@@ -1,21 +1,26 @@
 """All test clips of a head's folds and seeds in one table."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from sercorr.data.utterances import UNKNOWN
 from sercorr.errors import InputError
 from sercorr.evaluation.intervals import units_of
+from sercorr.evaluation.metrics import RATES
 from sercorr.evaluation.predictions import (
     PREDICTIONS,
     Predictions,
+    read_predictions,
     read_test_predictions,
 )
 from sercorr.evaluation.runs import Run
+
+_TOLERANCE = 1e-6  # of a rate, in points: other versions of the libraries
 
 
 @dataclass(frozen=True)
@@ -88,14 +93,9 @@ def pool_predictions(runs: Sequence[Run]) -> Pooled:
                 f"{place}: the classes are {', '.join(said.labels)}, those of the "
                 f"first fold {', '.join(labels)}; move one of them away"
             )
-        truth.append(class_indices(place, said, said.truth))
-        prediction.append(class_indices(place, said, said.prediction))
-        confusion = count_confusion(truth[-1], prediction[-1], len(labels))
-        if confusion.tolist() != scored["confusion"]:
-            raise InputError(
-                f"{place.parent}: predictions.csv and metrics.json do not agree; run "
-                "evaluate.py for this fold"
-            )
+        own = _check_counts(place, scored, said)
+        truth.append(own[0])
+        prediction.append(own[1])
     sizes = [len(said.ids) for _, _, said in parts]
     return Pooled(
         labels,
@@ -107,6 +107,65 @@ def pool_predictions(runs: Sequence[Run]) -> Pooled:
         np.concatenate(truth),
         np.concatenate(prediction),
         np.concatenate([said.probabilities for _, _, said in parts]),
+    )
+
+
+def check_folds(runs: Iterable[Run]) -> None:
+    """Do as `check_fold` for all finished folds of some runs."""
+    for run in runs:
+        for scored, folder in zip(run.metrics, run.fold_folders, strict=True):
+            check_fold(folder, scored)
+
+
+def check_fold(folder: Path, scored: Mapping[str, Any]) -> None:
+    """Compare a fold's ``metrics.json`` with its ``predictions.csv``.
+
+    Without ``predictions.csv`` (of old runs) there is nothing to compare.
+
+    Arguments
+    ---------
+    folder : pathlib.Path
+        The fold's.
+    scored : mapping
+        What ``metrics.json`` says, from `sercorr.evaluation.runs.read_fold`.
+
+    Raises
+    ------
+    InputError
+        Its classes, number of clips, confusion matrix or one of `RATES` are not what
+        the predictions give.
+    """
+    place = folder / PREDICTIONS
+    if not place.exists():
+        return
+    truth, prediction = _check_counts(place, scored, read_predictions(place))
+    present = np.unique(truth)
+    for rate, (_, compute) in RATES.items():
+        found = 100.0 * float(compute(truth, prediction, labels=present))
+        known = scored[rate]
+        number = isinstance(known, int | float)
+        if not (number and abs(found - known) <= _TOLERANCE):  # nor is NaN
+            raise _disagreement(place, rate, known, found)
+
+
+def _check_counts(
+    place: Path, scored: Mapping[str, Any], said: Predictions
+) -> tuple[np.ndarray, np.ndarray]:
+    """Give truth and prediction as positions in the labels, if they were counted so."""
+    truth = class_indices(place, said, said.truth)
+    prediction = class_indices(place, said, said.prediction)
+    counts = count_confusion(truth, prediction, len(said.labels)).tolist()
+    found = {"labels": said.labels, "n": len(truth), "confusion": counts}
+    for name, value in found.items():
+        if scored[name] != value:
+            raise _disagreement(place, name, scored[name], value)
+    return truth, prediction
+
+
+def _disagreement(place: Path, name: str, scored: Any, found: Any) -> InputError:
+    return InputError(
+        f"{place.parent}: predictions.csv and metrics.json do not agree: {name} is "
+        f"{found} in the former, {scored} in the latter; run evaluate.py for this fold"
     )
 
 

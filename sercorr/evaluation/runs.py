@@ -6,6 +6,7 @@
 ``experiment.json`` beside them of which experiment they are.
 """
 
+import itertools
 import os
 import re
 from collections.abc import Iterable, Mapping
@@ -21,6 +22,9 @@ EXPERIMENT = "experiment.json"
 
 AXES = ("upstream", "corpus", "head", "seed", "fold")
 """What an experiment varies, in the order of the folders."""
+
+_FOLD = re.compile(r"fold_[1-9][0-9]*")
+_MOST_PLACES = 3  # are named in a message
 
 
 @dataclass(frozen=True)
@@ -136,21 +140,51 @@ def read_experiment_record(root: str | os.PathLike) -> dict[str, Any]:
     -------
     dict
         ``experiment``: its name. ``file``: where it was read. ``axes``: each of `AXES`
-        -> all values that were asked for. ``figures``: what to draw. ``commands``.
+        -> all values that were asked for. ``asked``: the axes of each command.
+        ``figures``: what to draw. ``commands``.
     """
     path = Path(root) / EXPERIMENT
     if not path.exists():
         return {}
     record = read_json(path)
     try:
-        known = all(isinstance(record["axes"][axis], list) for axis in AXES)
+        every = [record["axes"], *record.get("asked", [])]
+        known = all(isinstance(axes[axis], list) for axes in every for axis in AXES)
         kinds = {"experiment": str, "file": str, "figures": list, "commands": list}
         known = known and all(isinstance(record[k], kinds[k]) for k in kinds)
     except (KeyError, TypeError):
         known = False
     if not known:
         raise InputError(f"{path}: not the record of an experiment; remove it")
-    return dict(record)
+    # records of earlier versions say no more than the axes
+    return {**record, "asked": record.get("asked") or [record["axes"]]}
+
+
+def asked_trainings(record: Mapping[str, Any]) -> dict[str, dict[int, set[int]]]:
+    """Give what the commands of an experiment have asked for, all together.
+
+    ``record`` is from `read_experiment_record`. Returns each head's folder below the
+    experiment's -> seed -> folds; empty for an empty record.
+
+    Example
+    -------
+    >>> axes = {"upstream": ["fbank"], "corpus": [], "head": ["a"], "fold": [1, 2]}
+    >>> asked = [axes | {"seed": [1]}, axes | {"seed": [5], "fold": [2]}]
+    >>> asked_trainings({"axes": axes | {"seed": [1, 5]}, "asked": asked})
+    {'a': {1: {1, 2}, 5: {2}}}
+    """
+    found: dict[str, dict[int, set[int]]] = {}
+    axes = record.get("axes", {})
+    several = {axis for axis in AXES[:2] if len(axes.get(axis, ())) > 1}
+    for own in record.get("asked", []):
+        kept = [own[axis] if axis in several else [""] for axis in AXES[:2]]
+        for upstream, corpus, head in itertools.product(*kept, own["head"]):
+            seeds = found.setdefault(
+                "/".join(filter(None, (upstream, corpus, head))), {}
+            )
+            for seed in own["seed"]:
+                seeds.setdefault(seed, set()).update(own["fold"])
+    return found
 
 
 def read_heads(root: str | os.PathLike) -> dict[str, list[Run]]:
@@ -166,13 +200,14 @@ def read_heads(root: str | os.PathLike) -> dict[str, list[Run]]:
     """
     root = Path(root)
     if not root.is_dir():
-        raise InputError(f"{root}: no such folder")
-    found = {
-        path.parent.parent
-        for depth in range(5)  # upstream, corpus, head, seed
-        for name in ("metrics", "run")
-        for path in root.glob(f"{'*/' * depth}fold_[1-9]*/{name}.json")
-    }
+        raise InputError(f"{root}: no such folder{_where_now(root)}")
+    whole = Path(os.path.abspath(root))
+    if _FOLD.fullmatch(whole.name) and (root / "metrics.json").exists():
+        above = root.parent if root.name else whole.parent
+        raise InputError(
+            f"{root}: this is one fold alone; give the folder above it: {above}"
+        )
+    found = {path.parent for path in _fold_folders(root)}
     heads: dict[str, list[Run]] = {}
     axes = read_experiment_record(root).get("axes", {})
     order = [str(value) for axis in AXES[:3] for value in axes.get(axis, [])]
@@ -193,9 +228,43 @@ def read_heads(root: str | os.PathLike) -> dict[str, list[Run]]:
             )
     if not any(heads.values()):
         raise InputError(
-            f"{root}: no finished fold (no fold_K/metrics.json); run the folds first"
+            f"{root}: no finished fold (no fold_K/metrics.json)"
+            f"{_where_now(root) or '; run the folds first'}"
         )
     return {".": heads["."]} if "." in heads else heads
+
+
+def _fold_folders(root: Path) -> set[Path]:
+    """Find the folders of all folds below, finished or not."""
+    return {
+        path.parent
+        for depth in range(5)  # upstream, corpus, head, seed
+        for name in ("metrics", "run")
+        for path in root.glob(f"{'*/' * depth}fold_[1-9]*/{name}.json")
+    }
+
+
+def _where_now(folder: Path) -> str:
+    """Say where an experiment has the runs that a folder had, or might have."""
+    tops = (top for top in folder.parents[: len(AXES)] if (top / EXPERIMENT).exists())
+    top = next(tops, None)
+    if top is None:
+        return ""
+    wanted = folder.relative_to(top).parts
+    places = {
+        place
+        for fold in _fold_folders(top)
+        for place in (fold, *fold.parents)
+        if place.is_relative_to(top) and place.name == wanted[-1]
+    }
+    found = []
+    for place in sorted(places - {folder}, key=_natural):
+        parts = iter(place.relative_to(top).parts)
+        if all(part in parts for part in wanted):  # in this order
+            found.append(str(place))
+    shown = ", ".join(found[:_MOST_PLACES])
+    more = f" and {len(found) - _MOST_PLACES} more" if found[_MOST_PLACES:] else ""
+    return f"; its runs are in {shown}{more}" if found else ""
 
 
 def _read_run(folder: Path, seed: int | None) -> list[Run]:
@@ -207,7 +276,7 @@ def _read_run(folder: Path, seed: int | None) -> list[Run]:
     folds = {
         int(path.parent.name[5:]): path.parent
         for path in folder.glob("fold_*/metrics.json")
-        if re.fullmatch(r"fold_[1-9][0-9]*", path.parent.name)
+        if _FOLD.fullmatch(path.parent.name)
     }
     if not folds:
         return []

@@ -8,6 +8,7 @@ import math
 from pathlib import Path
 
 from sercorr.errors import InputError
+from sercorr.evaluation.pooled import check_folds
 from sercorr.evaluation.runs import read_experiment_record, read_heads
 from sercorr.files import require_writable, write_text
 from sercorr.inference.report_clips import Listener
@@ -57,6 +58,7 @@ def report_command(given: argparse.Namespace) -> None:
         raise InputError(f"--data-folder {given.data_folder}: no such folder")
     name = folder.resolve().name
     heads = {name if head == "." else head: r for head, r in read_heads(folder).items()}
+    check_folds(run for runs in heads.values() for run in runs)
     chosen, why = choose_head(heads, given.head)
     require_writable(out.parent)
     experiment = read_experiment_record(folder)
@@ -64,7 +66,7 @@ def report_command(given: argparse.Namespace) -> None:
     limit = round(given.max_mb * 1e6)
     runs = heads[chosen]
     sections = [
-        about_section(heads, experiment),
+        about_section(heads, experiment, folder),
         results_section(heads, folder),
         comparison_section(heads, chosen, why),
         *([figures_section(heads, figures)] if figures else []),

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from sercorr.errors import InputError
 from sercorr.evaluation.metrics import rate_name
+from sercorr.evaluation.pooled import check_folds
 from sercorr.evaluation.runs import Run, read_heads
 from sercorr.files import require_writable, write_json, write_text
 from sercorr.reporting.comparison import compare_parts
@@ -54,12 +55,18 @@ def read_folders(folders: Sequence[str | Path]) -> dict[str, list[Run]]:
     Raises
     ------
     InputError
-        A folder is missing, or has no finished fold.
+        A folder is given twice, is missing or has no finished fold, or `check_folds`
+        refuses one.
     """
+    places = [Path(folder).resolve() for folder in folders]
+    for folder, place in zip(folders, places, strict=True):
+        if places.count(place) > 1:
+            raise InputError(f"{folder}: this folder is given twice; name it once")
     found: dict[Path, list[Run]] = {}
     shown: list[Path] = []
     for folder in folders:
         for head, runs in read_heads(folder).items():
+            check_folds(runs)
             place = (Path(folder) / head).resolve()
             if place not in found:
                 found[place] = runs

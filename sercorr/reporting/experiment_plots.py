@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matplotlib.transforms import offset_copy
 
 from sercorr.errors import InputError
 from sercorr.evaluation.metrics import rate_name
@@ -38,6 +39,8 @@ from sercorr.reporting.tables import leading_rate
 
 _TITLES = {"n_heads": "attention heads"}
 _DASHES = ("-", "--", "-.", ":")
+_MARKER = 5.5  # points
+_BESIDE = 2.5  # points between lines
 _LOGARITHMIC = 16  # the x axis is, if the largest x is so many times the smallest
 
 
@@ -109,16 +112,14 @@ def plot_experiment(
                 for head, runs in every.items()
                 if wanted is None or Path(head).name in wanted
             }
-            before = [*filter(None, place.split("/"))]
             if x:
-                name = f"{x}_by_{lines}" if lines else x
                 series, more = series_of(some, x, lines, rate)
             else:
-                name = "_".join(["confusions", *figure["confusions"]])
                 matrices, more = confusions_of(some, figure["confusions"])
             notes += [note for note in more if note not in notes]
-            path = Path(folder) / ("_".join([*before, name]) + suffix)
+            path = Path(folder) / (figure_name(figure, place) + suffix)
             if x and series:
+                before = [*filter(None, place.split("/"))]
                 title = ", ".join([f"{rate_name(rate)} by {axis_title(x)}", *before])
                 y_label = f"{rate_name(rate)}, %, {_average(some)}"
                 plot_lines(
@@ -129,6 +130,23 @@ def plot_experiment(
                 plot_confusions(matrices, path)
                 paths.append(path)
     return paths, notes
+
+
+def figure_name(figure: Mapping[str, Any], place: str = "") -> str:
+    """Name the file of a figure, without its ending.
+
+    ``place`` is the upstream and the corpus, see `place_of`.
+
+    Example
+    -------
+    >>> figure_name({"x": "n_heads", "lines": "lr"}, "fbank/studio")
+    'fbank_studio_n_heads_by_lr'
+    """
+    name = "_".join(["confusions", *figure.get("confusions", ())])
+    if "x" in figure:
+        lines = figure.get("lines")
+        name = f"{figure['x']}_by_{lines}" if lines else figure["x"]
+    return "_".join([*filter(None, place.strip(".").split("/")), name])
 
 
 def plot_lines(
@@ -142,40 +160,54 @@ def plot_lines(
     """Draw a line of mean rates for each name, as in the paper's figure 3.
 
     Bars show the sample's standard deviation over the seeds, where there are several;
-    points of different lines are then a little apart, so that no bar hides another. The
-    x axis is linear, logarithmic where x is positive and its range wide (1 to 32
-    heads), or has equal steps and no lines where any x is a word.
+    points of different lines are then apart, so that no bar hides another: of numbers
+    by less than a marker's width, however long the axis is. The x axis is linear,
+    logarithmic where x is positive and its range wide (1 to 32 heads), or has equal
+    steps and no lines where any x is a word.
     """
     values = sort_values(value for line in series.values() for value in line)
     places = dict(zip(values, _positions(values), strict=True))
     counts = {len(rates) for line in series.values() for rates in line.values()}
-    gap = min(np.diff(list(places.values())), default=1.0)
-    step = gap / (2 * len(series)) if max(counts) > 1 else 0.0
+    words = any(isinstance(value, str) for value in values)
+    step = 0.5 / len(series) if words and max(counts) > 1 else 0.0  # of a word's place
+    points = min(_BESIDE, _MARKER / len(series)) if max(counts) > 1 else 0.0
     figure = new_figure(5.4)
     axes = figure.subplots()
-    words = any(isinstance(value, str) for value in values)
     for index, (name, line) in enumerate(series.items()):
         style = {**line_style(index), "linestyle": _DASHES[index % len(_DASHES)]}
-        style |= {"markersize": 5.5, "linewidth": 1.6, "label": name}
+        style |= {"markersize": _MARKER, "linewidth": 1.6, "label": name}
+        beside = index - (len(series) - 1) / 2
         if words:
             style["linestyle"] = "none"  # nothing lies between words
-        apart = step * (index - (len(series) - 1) / 2)
-        at = [places[value] + apart for value in line]
+        at = [places[value] + step * beside for value in line]
+        moved = axes.transData
+        if not words:  # a number moved along the axis would be another number
+            moved = offset_copy(moved, figure, points * beside, units="points")
         means = [float(np.mean(rates)) for rates in line.values()]
-        axes.plot(at, means, **style)
+        axes.plot(at, means, transform=moved, **style)
+        spreads = [
+            float(np.std(r, ddof=1)) if len(r) > 1 else 0.0 for r in line.values()
+        ]
+        ends = [*np.subtract(means, spreads), *np.add(means, spreads)]
+        # matplotlib does not count what is moved
+        axes.update_datalim(list(zip(at + at, ends, strict=True)))
         several = [
-            (place, mean, float(np.std(rates, ddof=1)))
-            for place, mean, rates in zip(at, means, line.values(), strict=True)
+            (place, mean, spread)
+            for place, mean, spread, rates in zip(
+                at, means, spreads, line.values(), strict=True
+            )
             if len(rates) > 1
         ]
         if several:
             where, middle, spread = zip(*several, strict=True)
             look: Any = {"fmt": "none", "capsize": 3, "elinewidth": 1.1}
+            look["transform"] = moved
             axes.errorbar(where, middle, yerr=spread, color=style["color"], **look)
     if max(counts) > 1:
         seeds = " to ".join(map(str, sorted({min(counts), max(counts)})))
         about = f"standard deviation over {seeds} seeds"
         axes.errorbar([], [], yerr=[], fmt="none", color="0.3", capsize=3, label=about)
+    axes.autoscale_view()
     axes.set_xticks(list(places.values()), [f"{value}" for value in values])
     if words:
         axes.set_xlim(-0.5, len(values) - 0.5)

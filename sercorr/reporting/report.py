@@ -17,6 +17,7 @@ from typing import Any
 from sercorr.errors import InputError
 from sercorr.evaluation.history import Record, read_history
 from sercorr.evaluation.metrics import rate_name
+from sercorr.evaluation.pooled import check_fold, check_folds
 from sercorr.evaluation.results import (
     FIGURES,
     pool_confusion,
@@ -43,6 +44,13 @@ from sercorr.reporting.plots import (
 )
 from sercorr.reporting.tables import heads_parts, leading_rate, run_parts
 
+_TABLES = {
+    "grid": ("json", "md", "png"),
+    "comparison": ("json", "md", "png"),
+    "report": ("html", "md", "tex"),
+}
+"""Files that the commands write over several heads: name -> endings."""
+
 
 def report_folder(folder: str | os.PathLike) -> str:
     """Write the results below a folder again, and lay them out for a terminal.
@@ -57,12 +65,19 @@ def report_folder(folder: str | os.PathLike) -> str:
     -------
     str
         The tables, and which files were written.
+
+    Raises
+    ------
+    InputError
+        There is no finished fold, or `check_folds` refuses one.
     """
     folder = Path(folder)
     if (folder / "metrics.json").exists():
+        check_fold(folder, read_fold(folder)[0])
         plot_fold(folder)
         return describe_fold(folder)
     heads = read_heads(folder)
+    check_folds(run for runs in heads.values() for run in runs)
     text = ""
     for head, runs in heads.items():
         for run in runs:
@@ -78,6 +93,22 @@ def report_folder(folder: str | os.PathLike) -> str:
         written = [f"written: {', '.join(map(str, paths))}"] * bool(paths)
         text = "\n".join([text, *notes, *written])
     return text
+
+
+def remove_tables(folder: str | os.PathLike) -> list[Path]:
+    """Remove the tables, comparison and report of several heads; give their paths.
+
+    A name is taken for one of these where the first file of its kind is there:
+    a ``report.md`` without ``report.html`` is somebody else's.
+    """
+    removed = []
+    for name, endings in _TABLES.items():
+        paths = [Path(folder) / f"{name}.{ending}" for ending in endings]
+        for path in paths if paths[0].exists() else ():
+            if path.exists():
+                path.unlink()
+                removed.append(path)
+    return removed
 
 
 def plot_fold(folder: str | os.PathLike) -> None:
@@ -101,8 +132,11 @@ def describe_fold(folder: str | os.PathLike) -> str:
     return line
 
 
-def read_layer_weights(path: Path) -> list[float]:
-    """Read a fold's ``layer_weights.json``."""
+def read_layer_weights(path: Path) -> dict[int, float]:
+    """Read a fold's ``layer_weights.json``: number of a layer -> its weight.
+
+    The numbers are 0, 1, 2, ... where ``layers`` does not say otherwise.
+    """
     content = read_json(path)
     weights = content.get("weights") if isinstance(content, dict) else None
     if not (
@@ -114,13 +148,26 @@ def read_layer_weights(path: Path) -> list[float]:
             f'{path}: must be {{"weights": [...]}} with one finite number per layer '
             f"(found {str(content)[:60]}); remove it"
         )
-    return weights
+    layers = content.get("layers", list(range(len(weights))))
+    whole = isinstance(layers, list) and all(type(n) is int for n in layers)
+    if not whole or len(layers) != len(weights) or sorted(set(layers)) != layers:
+        raise InputError(
+            f"{path}: its layers are {str(layers)[:60]}, not the increasing numbers of "
+            f"{len(weights)} layers; remove it"
+        )
+    return dict(zip(layers, weights, strict=True))
 
 
 def fold_weights(
     metrics: Sequence[Mapping[str, Any]], folders: Sequence[Path]
-) -> dict[str, list[float]]:
-    """Read the layer weights of the folds that have them: ``fold K`` -> weights."""
+) -> dict[str, dict[int, float]]:
+    """Read the layer weights of the folds that have them.
+
+    Returns
+    -------
+    dict
+        ``fold K`` -> what `read_layer_weights` gives.
+    """
     paths = _by_fold(metrics, folders, "layer_weights.json")
     return {name: read_layer_weights(at) for name, at in paths.items() if at.exists()}
 
@@ -215,11 +262,13 @@ def _draw(
     numbers = [str(fold["fold"]) for fold in metrics]
     weights = fold_weights(metrics, folders)
     histories = fold_histories(metrics, folders)
-    if len({len(values) for values in weights.values()}) > 1:
-        sizes = ", ".join(f"{name}: {len(values)}" for name, values in weights.items())
+    if len({tuple(fold) for fold in weights.values()}) > 1:
+        found = "; ".join(
+            f"{name}: {', '.join(map(str, fold))}" for name, fold in weights.items()
+        )
         raise InputError(
-            f"{folder}: the folds' layer_weights.json differ in their number of layers "
-            f"({sizes}); the folds are of different experiments"
+            f"{folder}: the folds' layer_weights.json differ in their layers "
+            f"({found}); the folds are of different experiments"
         )
     plots = [folder / "plots/confusion.png"]
     title = f"Confusion matrix, fold {numbers[0]}"

@@ -1,5 +1,6 @@
 """``--help`` of the programs: from a settings file and SpeechBrain's options."""
 
+import os
 import re
 import textwrap
 from collections.abc import Iterable
@@ -59,7 +60,11 @@ def describe_keys(files: Iterable[Path]) -> dict[str, Described]:
 
 
 def format_help(
-    program: str, about: str, file: Path, left_out: Iterable[str] = ()
+    program: str,
+    about: str,
+    file: Path,
+    left_out: Iterable[str] = (),
+    first: str = "HPARAMS.yaml",
 ) -> str:
     """Write the help of a program: usage, the keys of a settings file, run options.
 
@@ -71,15 +76,17 @@ def format_help(
         The settings file.
     left_out : iterable of str
         Run options that are not listed.
+    first : str
+        What the first argument is called.
     """
     files, tree = read_settings(file)
     described = describe_keys(files)
     lines = [
-        f"usage: python {program} HPARAMS.yaml [--key value ...] [run options]",
+        f"usage: python {program} {first} [--key value ...] [run options]",
         "",
         about.strip(),
         "",
-        f"Settings, with the defaults of {file}:",
+        f"Settings, with the defaults of {os.path.normpath(file)}:",
     ]
     objects, section = [], None
     for key in tree:

@@ -1,13 +1,15 @@
 """What was run, and how to run it again."""
 
 import json
+import os
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from sercorr.data.utterances import UNKNOWN
 from sercorr.evaluation.pooled import pool_predictions
-from sercorr.evaluation.runs import AXES, Run, shown_settings
+from sercorr.evaluation.runs import AXES, Run, asked_trainings, shown_settings
 from sercorr.reporting.layout import Parts, Table
 from sercorr.reporting.page.document import Block, Folded, Section
 from sercorr.reporting.paper import describe
@@ -18,7 +20,7 @@ _FEW = 3  # are named even where they are all
 Heads = Mapping[str, Sequence[Run]]
 
 
-def about_section(heads: Heads, experiment: Mapping[str, Any]) -> Section:
+def about_section(heads: Heads, experiment: Mapping[str, Any], root: Path) -> Section:
     """Say what was run and what is missing, with commands, versions and settings.
 
     Arguments
@@ -27,18 +29,22 @@ def about_section(heads: Heads, experiment: Mapping[str, Any]) -> Section:
         From `sercorr.evaluation.runs.read_heads`.
     experiment : mapping
         From `sercorr.evaluation.runs.read_experiment_record`; may be empty.
+    root : pathlib.Path
+        The folder of the heads: tables show places below it as ``./...``.
     """
+    asked = asked_trainings(experiment)
     runs = [run for some in heads.values() for run in some]
     records = [record for run in runs for record in run.records.values()]
-    table: Block = [[_head(name, some) for name, some in heads.items()]]
+    rows = [_head(name, some, asked.get(name)) for name, some in heads.items()]
+    table: Block = _nearby([rows], root)
     if len(heads) > _MANY:
         table = Folded(f"The {len(heads)} heads", [table])
     content: list[Block] = [
-        *_extent(runs, experiment),
+        *_extent(heads, experiment),
         table,
         *_gaps(heads, experiment),
         "The data and the machine:",
-        [_facts(heads, records)],
+        _nearby([_facts(heads, records)], root),
     ]
     commands = [
         one[1:] if one[:1] == ["python"] else one
@@ -52,31 +58,66 @@ def about_section(heads: Heads, experiment: Mapping[str, Any]) -> Section:
         content += ["How to run it again:", [[{"command": f"`{c}`"} for c in lines]]]
     else:
         content.append("No run.json says by which command these runs were made.")
-    return Section("about", "What was run", [*content, *_settings(heads)])
+    return Section("about", "What was run", [*content, *_settings(heads, root)])
 
 
-def _head(name: str, runs: Sequence[Run]) -> dict[str, str]:
+def _nearby(table: Table, root: Path) -> Table:
+    """Show places below ``root`` as ``./...``."""
+    whole = os.path.join(os.path.abspath(root), "")
+    return [
+        [
+            {name: cell.replace(whole, "./") for name, cell in row.items()}
+            for row in rows
+        ]
+        for rows in table
+    ]
+
+
+def _expected(run: Run, asked: Mapping[int, set[int]] | None) -> set[int]:
+    """Give the folds of a run that were asked for; without an experiment, all."""
+    if asked is None:
+        return set(range(1, run.n_folds + 1))
+    if run.seed is None and len(asked) == 1:
+        return next(iter(asked.values()))
+    return asked.get(run.seed, set()) if run.seed is not None else set()
+
+
+def _head(
+    name: str, runs: Sequence[Run], asked: Mapping[int, set[int]] | None
+) -> dict[str, str]:
     seeds = [str(run.seed) for run in runs if run.seed is not None]
     finished = sum(len(run.metrics) for run in runs)
+    expected = sum(len(_expected(run, None)) for run in runs)
+    if asked is not None:
+        finished = sum(len(_finished(run) & _expected(run, asked)) for run in runs)
+        expected = sum(map(len, asked.values()))
     return {
         "head": name,
         "pooling": _joined(describe(run.record) for run in runs),
         "upstream": _joined(run.record.get("upstream_source") for run in runs),
         "corpus": _joined(_corpus(run.record) for run in runs),
         "seeds": ", ".join(seeds),
-        "trainings": f"{finished} of {sum(run.n_folds for run in runs)}",
+        "trainings": f"{finished} of {expected}",
     }
 
 
-def _extent(runs: Sequence[Run], experiment: Mapping[str, Any]) -> Parts:
+def _finished(run: Run) -> set[int]:
+    return {fold["fold"] for fold in run.metrics}
+
+
+def _extent(heads: Heads, experiment: Mapping[str, Any]) -> Parts:
     """Say how many trainings there are, and what an experiment asked for."""
-    finished = sum(len(run.metrics) for run in runs)
     if not experiment:
+        finished = sum(len(run.metrics) for runs in heads.values() for run in runs)
         return [f"{finished} finished trainings (head x seed x fold)."]
+    asked = asked_trainings(experiment)
+    finished = sum(
+        len(_finished(run) & _expected(run, asked.get(name, {})))
+        for name, runs in heads.items()
+        for run in runs
+    )
+    total = sum(len(folds) for seeds in asked.values() for folds in seeds.values())
     axes = experiment["axes"]
-    asked = 1
-    for values in axes.values():
-        asked *= max(1, len(values))
     listed = [
         f"{axis}: {', '.join(map(str, axes[axis])) if few else len(axes[axis])}"
         for axis in AXES
@@ -84,30 +125,33 @@ def _extent(runs: Sequence[Run], experiment: Mapping[str, Any]) -> Parts:
         if axes[axis]
     ]
     return [
-        f"Experiment {experiment['experiment']}: {finished} of {asked} trainings are "
+        f"Experiment {experiment['experiment']}: {finished} of {total} trainings are "
         "finished.\n" + "\n".join(listed)
     ]
 
 
 def _gaps(heads: Heads, experiment: Mapping[str, Any]) -> list[str]:
     """Name what is not finished, and what nobody asked for."""
-    axes = experiment.get("axes", {})
+    asked = asked_trainings(experiment)
     runs = [run for some in heads.values() for run in some]
     missing: dict[str, list[str]] = {}
     unasked: set[int] = set()
-    for name, some in heads.items():
+    for name in dict.fromkeys([*heads, *asked]):
+        some = heads.get(name, [])
+        own = asked.get(name, {} if asked else None)
         if not some:
             missing.setdefault("all folds", []).append(name)
+            continue
         for run in some:
             where = name if run.seed is None else f"{name} (seed {run.seed})"
-            asked = [f for f in run.missing if f in axes.get("fold", run.missing)]
-            unasked |= set(run.missing) - set(asked)
-            if asked:
-                text = f"fold {', '.join(map(str, asked))}"
+            expected = _expected(run, own)
+            unasked |= set(run.missing) - expected
+            if lacking := sorted(expected & set(run.missing)):
+                text = f"fold {', '.join(map(str, lacking))}"
                 missing.setdefault(text, []).append(where)
         there = {run.seed for run in some}
-        absent = [str(seed) for seed in axes.get("seed", []) if seed not in there]
-        if len(axes.get("seed", [])) > 1 and some and absent:
+        absent = [str(seed) for seed in own or () if seed not in there]
+        if None not in there and absent:
             missing.setdefault(f"seed {', '.join(absent)}", []).append(name)
     gaps = []
     if missing:
@@ -173,7 +217,7 @@ def _corpus(record: Mapping[str, Any]) -> str:
     return f"{corpus}, tested on {other}" if other else str(corpus)
 
 
-def _settings(heads: Heads) -> list[Block]:
+def _settings(heads: Heads, root: Path) -> list[Block]:
     """Lay out what all runs share, and in what the heads differ."""
     trees = {name: _tree(runs[0].record) for name, runs in heads.items() if runs}
     names = list(dict.fromkeys(key for tree in trees.values() for key in tree))
@@ -190,7 +234,7 @@ def _settings(heads: Heads) -> list[Block]:
             | {name: f"`{tree[name]}`" if name in tree else "" for name in differing}
             for head, tree in trees.items()
         ]
-        content += ["Settings in which the heads differ:", [rows]]
+        content += ["Settings in which the heads differ:", _nearby([rows], root)]
     shared: Table = [
         [
             {"setting": f"`{name}`", "value": f"`{first[name]}`"}
@@ -199,7 +243,7 @@ def _settings(heads: Heads) -> list[Block]:
         ]
     ]
     if shared[0]:
-        content += ["Settings that all have:", shared]
+        content += ["Settings that all have:", _nearby(shared, root)]
     return [Folded("Settings", content)] if content else []
 
 
