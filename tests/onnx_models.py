@@ -34,6 +34,7 @@ class Case:
     stored: str | None
     precision: str = "fp32"
     changes: tuple[tuple[str, object], ...] = ()
+    layers: tuple[int, ...] | None = None
 
     def __str__(self) -> str:
         return "-".join([*self.upstream, *self.poolings, str(self.stored)])

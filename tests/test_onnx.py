@@ -47,7 +47,7 @@ CASES = [
         "float16",
         changes=(("do_normalize", False),),
     ),
-    Case(("unispeech-sat", "layer"), ("mean",), None),
+    Case(("unispeech-sat", "layer"), ("mean",), None, layers=(1,)),
     Case(("data2vec-audio",), ("attentive_corr",), None),
     Case(("fbank",), ("attentive_stats", "mhfa"), None),
     Case(("fbank",), ("mhfa",), "float16"),
@@ -65,12 +65,12 @@ def exported(tmp_path_factory):
         source: str | Path = "fbank"
         if case.upstream != ("fbank",):
             # WavLM's second layer uses position biases of its first.
-            layers = 2 if "wavlm" in case.upstream else 1
+            layers = 2 if "wavlm" in case.upstream or case.layers else 1
             changes = {"num_hidden_layers": layers, **dict(case.changes)}
             build = build_encoder if len(case.upstream) == 1 else build_model
             source = build(root / f"{case} model", *case.upstream, **changes)
         parts = make_parts(
-            Upstream(source),
+            Upstream(source, layers=case.layers),
             *case.poolings,
             stored=case.stored,
             precision=case.precision,

@@ -49,7 +49,8 @@ def test_layer_weights_show_every_fold_and_the_uniform_level(tmp_path, drawn):
     weights = {
         f"fold {k}": np.random.default_rng(k).dirichlet([5.0] * 25) for k in (1, 4)
     }
-    plot_layer_weights(weights, tmp_path / "a.png")
+    by_layer = {name: dict(enumerate(values)) for name, values in weights.items()}
+    plot_layer_weights(by_layer, tmp_path / "a.png")
     axes = drawn[0].axes[0]
     lines = {line.get_label(): np.asarray(line.get_ydata()) for line in axes.lines}
     assert list(lines) == ["fold 1", "fold 4", "mean", "uniform, 1/25"]
@@ -66,8 +67,9 @@ def test_layer_weights_show_every_fold_and_the_uniform_level(tmp_path, drawn):
 
 
 def test_almost_uniform_weights_look_flat_and_one_layer_gives_a_note(tmp_path, drawn):
-    plot_layer_weights({"fold 1": [0.2501, 0.2499, 0.25, 0.25]}, tmp_path / "a.png")
-    plot_layer_weights({"fold 1": [1.0], "fold 2": [1.0]}, tmp_path / "b.png")
+    almost = dict(enumerate([0.2501, 0.2499, 0.25, 0.25]))
+    plot_layer_weights({"fold 1": almost}, tmp_path / "a.png")
+    plot_layer_weights({"fold 1": {0: 1.0}, "fold 2": {0: 1.0}}, tmp_path / "b.png")
     flat, note = (figure.axes[0] for figure in drawn)
     low, high = flat.get_ylim()
     assert (high - low) / 0.25 > 0.2
@@ -109,7 +111,7 @@ def test_single_epochs_stand_side_by_side(tmp_path, drawn):
 
 
 def test_folds_differ_by_colour_and_marker(tmp_path, drawn):
-    weights = {f"fold {k}": [0.5, 0.5] for k in range(10)}
+    weights = {f"fold {k}": {0: 0.5, 1: 0.5} for k in range(10)}
     plot_layer_weights(weights, tmp_path / "a.png")
     lines = drawn[0].axes[0].lines[:10]
     assert len({(line.get_color(), line.get_marker()) for line in lines}) == 10

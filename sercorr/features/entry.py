@@ -7,7 +7,7 @@ The folder's digest is that of ``about.json``, which holds all that decides the 
 an entry's name is the SHA-256 of the audio file. Whatever changes, changes a name, so
 that nothing stale can be found.
 
-An entry is a safetensors file with one tensor, ``layers`` (L + 1, T, D), and one
+An entry is a safetensors file with one tensor, ``layers`` (L, T, D), and one
 metadata key with one sorted JSON (several keys would come in random order), so that
 equal features make equal files. A CRC-32 over that JSON and the numbers finds every
 flipped bit there; one in the rest of the header makes it unreadable.

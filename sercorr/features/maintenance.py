@@ -36,21 +36,23 @@ def show_info(folder: str | Path) -> None:
 
     `InputError` if it holds none, here and below.
     """
-    table = Table("folder", "model", "dtype", box=None)
+    table = Table("folder", "model", "layers", "dtype", box=None)
     for column in ("entries", "hours", "size"):
         table.add_column(column, justify="right")
     for place in _places(folder):
         found = [_inspect(path, place)[0] for path in _files(place)]
         samples = [count for count in found if count is not None]
-        model, dtype = "unknown", "unknown"
+        model = layers = dtype = "unknown"
         try:
             about = read_about(place)
             model, dtype = _MODEL.format_map(about["upstream"]), about["dtype"]
+            layers = about["layers"]  # "all" or numbers
+            layers = layers if layers == "all" else ",".join(map(str, layers))
         except InputError as error:
             print(error, file=sys.stderr)
         hours = f"{sum(samples) / SAMPLE_RATE / 3600:.2f}"
         size = decimal(_bytes_below(place))
-        table.add_row(place.name, model, dtype, str(len(samples)), hours, size)
+        table.add_row(place.name, model, layers, dtype, str(len(samples)), hours, size)
         if len(samples) < len(found):
             print(
                 f"{place}: {len(found) - len(samples)} files are no entries; see: "

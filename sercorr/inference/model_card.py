@@ -112,6 +112,9 @@ def model_card(parts: ModelParts, transformers_note: str | None = None) -> str:
     source = about.get("upstream_source") or info.source
     # of a folder, its name: its place is nobody else's business
     upstream = source if revision else Path(source).name
+    layers = f"{info.num_layers} layers"
+    if info.layers is not None:
+        layers = f"layers {', '.join(map(str, info.layers))} alone, each"
     described = describe_head(parts.heads[0]) or {}
     pooling = described.get("pooling", "pooling of its own")
     title = f"Speech emotion recognition: {pooling} on {upstream}"
@@ -122,8 +125,8 @@ def model_card(parts: ModelParts, transformers_note: str | None = None) -> str:
         f"{', '.join(f'`{label}`' for label in parts.labels)}.\n",
         f"- Upstream, frozen: `{upstream}`"
         + (f" at revision `{revision}`" if revision else "")
-        + f" ({info.model_type}; {info.num_layers} layers of {info.output_size} "
-        f"channels; digest `{info.digest}`)",
+        + f" ({info.model_type}; {layers} of {info.output_size} channels; digest "
+        f"`{info.digest}`)",
         "- Head: learned average of the layers, projection to "
         f"{described.get('projection_size')} channels, "
         f"{_POOLINGS.get(pooling, pooling)}, linear classifier",

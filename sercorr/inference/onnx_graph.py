@@ -72,7 +72,7 @@ class ClipGraph(nn.Module):
 
     def forward(self, waveform: Tensor) -> list[Tensor]:
         """Turn (1, N) into what ``outputs`` names, a row each."""
-        layers = self.layers(waveform)  # (L + 1, T, D)
+        layers = self.layers(waveform)  # (L, T, D)
         if self.stored is not None:
             layers = layers.to(self.stored)
         probabilities: list[Tensor] = []
@@ -112,13 +112,14 @@ def _require_exportable(heads: Sequence[nn.Module]) -> None:
 
 
 class _SSLLayers(nn.Module):
-    """The layers (L + 1, T, D) of one clip (1, N), as `SSLUpstream` gives them."""
+    """The layers (L, T, D) of one clip (1, N), as `SSLUpstream` gives them."""
 
     def __init__(self, upstream: SSLUpstream) -> None:
         super().__init__()
         self.network = copy.deepcopy(upstream.model)
         unpack_linear_layers(self.network)
         self.do_normalize: bool = upstream.info.preprocessing["do_normalize"]
+        self.numbers = upstream.info.layer_numbers
 
     def forward(self, waveform: Tensor) -> Tensor:
         network: Any = self.network
@@ -141,7 +142,8 @@ class _SSLLayers(nn.Module):
                 hook = block.register_forward_pre_hook(note, with_kwargs=True)
                 hooks.enter_context(hook)
             output = network.encoder(projected)
-        return torch.cat([*layers, output.last_hidden_state])
+        layers.append(output.last_hidden_state)
+        return torch.cat([layers[number] for number in self.numbers])
 
 
 class _BandLayers(nn.Module):

@@ -66,16 +66,21 @@ class ModelParts:
 
 
 def open_upstream(
-    place: str | os.PathLike | None, source: str, revision: str | None, what: str
+    place: str | os.PathLike | None,
+    source: str,
+    revision: str | None,
+    layers: list[int] | None,
+    what: str,
 ) -> Upstream:
     """Open a head's upstream at ``place`` or, if that is None, where it was recorded.
 
-    ``what`` begins the message of the `InputError` that it is not there any more.
+    ``layers`` are those that the head takes; None: all. ``what`` begins the message of
+    the `InputError` that it is not there any more.
     """
     if place is not None:
-        return Upstream(place)
+        return Upstream(place, layers=layers)
     try:
-        return Upstream(source, revision)
+        return Upstream(source, revision, layers=layers)
     except InputError as error:
         raise InputError(
             f"{what}, is not to be had: {error}. If it lies elsewhere, say where: "

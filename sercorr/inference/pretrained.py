@@ -122,7 +122,8 @@ def _read_export(
     heads = [_read_head(folder, entry, about["head"]) for entry in about["heads"]]
     recorded = about["upstream"]
     origin = {key: recorded.pop(key, None) for key in ("source", "revision")}
-    upstream = _find_upstream(name, folder, origin, upstream_source)
+    layers = recorded.get("layers")
+    upstream = _find_upstream(name, folder, origin, layers, upstream_source)
     require_same_upstream(upstream, about, name)
     return ModelParts(
         name=name,
@@ -150,6 +151,8 @@ def _read_settings(path: Path) -> dict[str, Any]:
         )
     _require(path, found, _KEYS)
     _require(path, found["upstream"], _UPSTREAM_KEYS, "upstream.")
+    if "layers" in found["upstream"]:  # not all of them
+        _require(path, found["upstream"], {"layers": list}, "upstream.")
     _require(path, found["features"], {"precision": str}, "features.")
     for entry in found["heads"]:
         _require(path, entry, _HEAD_KEYS, "heads.")
@@ -228,9 +231,10 @@ def _find_upstream(
     name: str,
     folder: Path,
     origin: Mapping[str, Any],
+    layers: list[int] | None,
     source: str | os.PathLike | None,
 ) -> Upstream:
     if source is None and (folder / UPSTREAM).is_dir():
         source = folder / UPSTREAM
     what = f"the upstream of {name}, {origin['source']}"
-    return open_upstream(source, origin["source"], origin["revision"], what)
+    return open_upstream(source, origin["source"], origin["revision"], layers, what)

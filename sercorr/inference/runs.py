@@ -65,6 +65,7 @@ def read_run(
             upstream_source,
             recorded,
             record.get("upstream_revision"),
+            identity.get("layers"),
             f"the upstream that the head was trained with, {recorded} "
             f"({identity['model_type']}, digest {identity['digest'][:12]}...)",
         )

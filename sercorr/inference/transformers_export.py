@@ -1,6 +1,7 @@
 """A ``mean`` head as a sequence classifier of transformers, for its pipelines."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -54,7 +55,7 @@ def export_transformers(parts: ModelParts, out: str | os.PathLike) -> str:
     info = parts.upstream.info
     files = find_model(info.source, None, info.revision)
     with atomic_folder(out) as folder, quiet_transformers():
-        model = _build(files, parts.labels, head)
+        model = _build(files, parts.labels, head, info.layer_numbers)
         model.save_pretrained(folder)
         Wav2Vec2FeatureExtractor(
             do_normalize=info.preprocessing["do_normalize"],
@@ -89,11 +90,18 @@ def _require_mean_head(parts: ModelParts) -> torch.nn.Module:
 
 
 def _build(
-    files: ModelFiles, labels: list[str], head: torch.nn.Module
+    files: ModelFiles, labels: list[str], head: torch.nn.Module, layers: Sequence[int]
 ) -> PreTrainedModel:
-    """Build transformers' model from the upstream's weights and a head."""
+    """Build transformers' model from the upstream's weights and a head.
+
+    ``layers`` are those that the head averages: transformers averages all of them, the
+    others with weights of exactly 0.
+    """
     tensors = head.state_dict()
     config = files.config(CLASSIFIERS)
+    scores = torch.full((config.num_hidden_layers + 1,), -torch.inf)  # softmax gives 0
+    scores[list(layers)] = tensors["layer_mix.weight"].cpu()
+    tensors["layer_mix.weight"] = scores
     config.use_weighted_layer_sum = True
     config.classifier_proj_size = len(tensors["projection.bias"])
     config.id2label = dict(enumerate(labels))

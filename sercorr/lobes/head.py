@@ -149,6 +149,13 @@ def project_clips(
     return [head.projection(own) for head, own in zip(heads, mixed, strict=True)]
 
 
+def shares_projection(module: nn.Module) -> bool:
+    """Say whether a head's ``forward`` is `EmotionHead`'s: project, then classify."""
+    return isinstance(module, EmotionHead) and type(module).forward is (
+        EmotionHead.forward
+    )
+
+
 def _output_size(pooling: nn.Module, projection_size: int) -> int:
     """Say how many channels a pooling returns, once it takes those that it gets."""
     name = type(pooling).__name__

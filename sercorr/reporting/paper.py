@@ -29,6 +29,7 @@ _UPSTREAMS = (
 )
 _LABELS = {"neu", "hap", "ang", "sad"}
 _COMMON = {
+    "layers": "all",
     "projection_size": 256,
     "batch_size": 32,
     "lr": 1e-4,
@@ -154,12 +155,14 @@ def used_settings(record: Mapping[str, Any]) -> dict[str, Any]:
     """
     tree = settings_of(record)
     parts = _parts(tree)
-    features = record.get("identity", {}).get("features", {})
+    identity = record.get("identity", {})
+    features = identity.get("features", {})
     used = {key: _follow(tree, value) for key, value in tree.items()}
     used |= {**record, **features}
     for key in ("head", "loss", "opt_class", "pooling_layer"):
         used |= parts[key][1]
     used["pooling"] = parts["pooling_layer"][1].get("name")
+    used["layers"] = identity.get("upstream", {}).get("layers", "all")
     return used
 
 

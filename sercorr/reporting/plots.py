@@ -67,35 +67,39 @@ def draw_confusion(
 
 
 def plot_layer_weights(
-    weights_per_fold: Mapping[str, Sequence[float]], path: str | os.PathLike
+    weights_per_fold: Mapping[str, Mapping[int, float]], path: str | os.PathLike
 ) -> None:
     """Draw the softmax weights of the upstream's layers, one line per fold.
 
-    With one layer there is nothing to learn, and the picture says so.
+    The weights are given by the layers' numbers, which are the same in all folds. With
+    one layer there is nothing to learn, and the picture says so.
     """
-    values = np.asarray(list(weights_per_fold.values()), dtype=np.float64)
-    size = values.shape[1]
+    folds = weights_per_fold.values()
+    values = np.array([list(fold.values()) for fold in folds], dtype=np.float64)
+    numbers = list(next(iter(folds)))
+    size = len(numbers)
     figure = new_figure(4.6 if size > 1 else 1.6)
     axes = figure.subplots()
     axes.set_title("Learned layer weights, equation (1)")
     if size == 1:
         axes.set_axis_off()
-        note = "This upstream has one layer: its weight is 1, nothing is learned."
+        note = f"There is one layer, {numbers[0]}: its weight is 1, nothing is learned."
         axes.text(0.5, 0.5, note, ha="center", va="center", transform=axes.transAxes)
         save_figure(figure, path)
         return
     for index, (name, weights) in enumerate(zip(weights_per_fold, values, strict=True)):
-        axes.plot(weights, label=name, linewidth=1.4, **line_style(index))
+        axes.plot(numbers, weights, label=name, linewidth=1.4, **line_style(index))
     if len(values) > 1:
-        axes.plot(values.mean(axis=0), color="black", linewidth=2.4, label="mean")
+        mean = values.mean(axis=0)
+        axes.plot(numbers, mean, color="black", linewidth=2.4, label="mean")
     label = f"uniform, 1/{size}"
     axes.axhline(1 / size, color="0.4", linestyle="--", linewidth=1.4, label=label)
     low = min(values.min(), (1 - _FLAT) / size)
     high = max(values.max(), (1 + _FLAT) / size)
     margin = 0.06 * (high - low)
     axes.set_ylim(max(low - margin, -0.02 * high), high + margin)
-    ticks = list(range(0, size, 1 if size <= 26 else 2))
-    axes.set_xticks(ticks, ["0\ninput", *map(str, ticks[1:])])
+    ticks = numbers[:: 1 if size <= 26 else 2]
+    axes.set_xticks(ticks, [str(tick) if tick else "0\ninput" for tick in ticks])
     axes.set_xlabel("layer (0: the input of the first transformer block)")
     axes.set_ylabel("weight (their sum is 1)")
     axes.grid(alpha=0.3)

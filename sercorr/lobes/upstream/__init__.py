@@ -23,6 +23,7 @@ import torch
 
 from sercorr.errors import InputError
 from sercorr.lobes.upstream.frozen import FrozenUpstream, UpstreamInfo
+from sercorr.lobes.upstream.layer_choice import Layers, choose_layers
 
 __all__ = [
     "FrozenUpstream",
@@ -50,6 +51,11 @@ class Upstream:
         Commit, tag or branch of a hub model; None: its main branch.
     save_path : path or None
         Folder for downloads from the hub; None: the hub's own cache.
+    layers : str, int, sequence of int or None
+        The layers that come out, in increasing order: ``[0, 6, 12]``, ``"0,6,12"``, or
+        all of them (``all`` or None). Layer 0 is what the first block receives, layer
+        L the output. Their values are those that they have among all layers; blocks
+        that none of them needs are neither kept nor computed.
 
     Example
     -------
@@ -66,6 +72,7 @@ class Upstream:
         source: str | os.PathLike,
         revision: str | None = None,
         save_path: str | os.PathLike | None = None,
+        layers: Layers = None,
     ) -> None:
         self._model: Any  # has all that this class has
         if source != "fbank":
@@ -73,10 +80,12 @@ class Upstream:
             from sercorr.lobes.upstream.model_files import find_model  # noqa: PLC0415
             from sercorr.lobes.upstream.ssl_model import SSLModel  # noqa: PLC0415
 
-            self._model = SSLModel(find_model(os.fspath(source), save_path, revision))
+            files = find_model(os.fspath(source), save_path, revision)
+            self._model = SSLModel(files, layers)
         elif revision is None:
             from sercorr.lobes.upstream.fbank import FbankUpstream  # noqa: PLC0415
 
+            choose_layers(layers, 1, "fbank")
             self._model = FbankUpstream()
         else:
             raise InputError(
@@ -108,6 +117,7 @@ def load_upstream(
     save_path: str | os.PathLike | None = None,
     revision: str | None = None,
     precision: str = "fp32",
+    layers: Layers = None,
 ) -> FrozenUpstream:
     """Load the frozen feature extractor that ``source`` names.
 
@@ -120,7 +130,7 @@ def load_upstream(
     >>> layers.shape
     torch.Size([1, 1, 101, 80])
     """
-    described = Upstream(source, revision, save_path)
+    described = Upstream(source, revision, save_path, layers)
     described.info.at_precision(precision)  # refuses before anything is loaded
     upstream = described.load()
     return upstream.use_bfloat16() if precision == "bf16" else upstream
@@ -130,6 +140,7 @@ def upstream_info(
     source: str | os.PathLike,
     save_path: str | os.PathLike | None = None,
     revision: str | None = None,
+    layers: Layers = None,
 ) -> UpstreamInfo:
     """Say what `load_upstream` would build, without building it.
 
@@ -140,4 +151,4 @@ def upstream_info(
     >>> upstream_info("fbank").model_type
     'fbank'
     """
-    return Upstream(source, revision, save_path).info
+    return Upstream(source, revision, save_path, layers).info

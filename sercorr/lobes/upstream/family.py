@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from transformers import AutoModel, PretrainedConfig
 
 from sercorr.lengths import count_mask
+from sercorr.lobes.upstream.layer_choice import Layers, choose_layers
 from sercorr.lobes.upstream.model_files import ModelFiles
 
 
@@ -36,9 +37,14 @@ class Family:
     attention = "sdpa"
     """The kernel of transformers for attention."""
 
-    def __init__(self, files: ModelFiles, config: PretrainedConfig) -> None:
+    def __init__(
+        self, files: ModelFiles, config: PretrainedConfig, layers: Layers = None
+    ) -> None:
         self.config = config
-        self.num_layers: int = config.num_hidden_layers + 1
+        count = config.num_hidden_layers + 1
+        self.layer_numbers = choose_layers(layers, count, files.name)
+        self.num_layers = len(self.layer_numbers)
+        self.has_all_layers = self.num_layers == count
         self.output_size: int = config.hidden_size
         self.input: dict[str, Any] = self.read_input(files)
 
@@ -100,8 +106,8 @@ class Family:
         Returns
         -------
         torch.Tensor
-            (B, L + 1, T, D), float32: what each block receives, and what the encoder
-            gives. Padding holds anything.
+            (B, K, T, D), float32, for the K of ``layer_numbers``: what each block
+            receives, and what the encoder gives. Padding holds anything.
         """
         # in float32, so that residual sums are, too
         embedded = self.embed(model, wavs, samples, frames).float()
@@ -111,20 +117,34 @@ class Family:
         batch, size, width = embedded.shape
         layers = embedded.new_empty(batch, self.num_layers, size, width)
         leaks = self.leaks(model) if mask is not None else []
-        with block_inputs(model.encoder.layers, layers), zero_padding(leaks, mask):
+        with self.block_inputs(model, layers), zero_padding(leaks, mask):
             output = model.encoder(embedded, attention_mask=mask)
-        layers[:, -1] = output.last_hidden_state
+        if self.has_output_layer:
+            layers[:, -1] = output.last_hidden_state
         return layers
 
+    @property
+    def has_output_layer(self) -> bool:
+        """Whether layer L, the output of the encoder, is among the layers."""
+        return self.layer_numbers[-1] == self.config.num_hidden_layers
 
-@contextlib.contextmanager
-def block_inputs(blocks: Iterable[nn.Module], layers: Tensor) -> Iterator[None]:
-    """Copy what block k receives, as far as it fits, into ``layers``[:, k]."""
-    with contextlib.ExitStack() as hooks:
-        for index, block in enumerate(blocks):
-            copy = functools.partial(_copy_input, layers[:, index])
-            hooks.enter_context(block.register_forward_pre_hook(copy))
-        yield
+    @contextlib.contextmanager
+    def block_inputs(self, model: Any, layers: Tensor) -> Iterator[None]:
+        """Copy what blocks receive, as far as it fits, into ``layers`` (B, K, T, D)."""
+        blocks = model.encoder.layers
+        with contextlib.ExitStack() as hooks:
+            for place, number in enumerate(self.layer_numbers):
+                if number < len(blocks):
+                    copy = functools.partial(_copy_input, layers[:, place])
+                    hooks.enter_context(blocks[number].register_forward_pre_hook(copy))
+            yield
+
+    def drop_blocks(self, model: Any) -> None:
+        """Remove blocks behind the last layer that comes out, in place.
+
+        The one that receives it stays: the encoder's output may be normed.
+        """
+        del model.encoder.layers[self.layer_numbers[-1] + 1 :]
 
 
 def _copy_input(target: Tensor, _block: nn.Module, inputs: tuple[Any, ...]) -> None:

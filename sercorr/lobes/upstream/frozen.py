@@ -27,17 +27,29 @@ class UpstreamInfo:
     model_type: str
     """``fbank``, or what config.json says: ``wavlm``, ``whisper``, ..."""
     num_layers: int
-    """Number of layers that come out: L + 1 for a transformer of L blocks."""
+    """Number of layers that come out: L + 1 for a transformer of L blocks, or fewer."""
     output_size: int
     """Size D of a feature vector."""
     digest: str
     """SHA-256 of the weights' bytes: the same at another path."""
     preprocessing: dict[str, Any] = dataclasses.field(hash=False)
     """All else that decides the values: normalisation, shape of the network, ..."""
+    layers: tuple[int, ...] | None = None
+    """The layers that come out, in increasing order; None: all of them."""
+
+    @property
+    def layer_numbers(self) -> tuple[int, ...]:
+        """The model's own numbers of the layers that come out."""
+        return tuple(range(self.num_layers)) if self.layers is None else self.layers
 
     def describe(self) -> dict[str, Any]:
-        """Return all fields as plain values that JSON can hold."""
-        return dataclasses.asdict(self)
+        """Return all fields as plain values that JSON can hold.
+
+        ``layers`` is there only where not all of them come out.
+        """
+        described = dataclasses.asdict(self)
+        layers = described.pop("layers")
+        return described if layers is None else {**described, "layers": list(layers)}
 
     def identity(self) -> dict[str, Any]:
         """Return what decides the features' values, and not where they came from."""

@@ -14,7 +14,7 @@ from transformers import SeamlessM4TFeatureExtractor, WhisperFeatureExtractor
 
 from sercorr import SAMPLE_RATE
 from sercorr.errors import InputError
-from sercorr.lobes.upstream.family import Family, block_inputs
+from sercorr.lobes.upstream.family import Family
 from sercorr.lobes.upstream.model_files import ModelFiles
 
 _MIN_SAMPLES = 400  # of any clip: one frame of 25 ms
@@ -144,9 +144,10 @@ class Whisper(Family):
                 window = wavs[item, start : min(start + size, count)]
                 first, last = start // step, -(-(start + len(window)) // step)
                 place = layers[item : item + 1, :, first:last]
-                with block_inputs(model.encoder.layers, place):
+                with self.block_inputs(model, place):
                     output = model.encoder(self._read(window))
-                place[:, -1] = output.last_hidden_state[:, : last - first]
+                if self.has_output_layer:
+                    place[:, -1] = output.last_hidden_state[:, : last - first]
         return layers
 
     def _read(self, window: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ from sercorr import SAMPLE_RATE
 from sercorr.lengths import count_mask
 from sercorr.lobes.upstream.family import Family
 from sercorr.lobes.upstream.frozen import FrozenUpstream, UpstreamInfo
+from sercorr.lobes.upstream.layer_choice import Layers
 from sercorr.lobes.upstream.mel_bands import Wav2Vec2Bert, Whisper
 from sercorr.lobes.upstream.model_files import ModelFiles
 from sercorr.lobes.upstream.waveforms import SEW, Data2Vec, Hubert, Waveforms, WavLM
@@ -43,12 +44,15 @@ REFUSED = {
 
 
 class SSLModel:
-    """A speech encoder that is described, but not built; see `find_model`."""
+    """A speech encoder that is described, but not built.
 
-    def __init__(self, files: ModelFiles) -> None:
+    See `find_model` for ``files``, and for ``layers`` `sercorr.lobes.Upstream`.
+    """
+
+    def __init__(self, files: ModelFiles, layers: Layers = None) -> None:
         self.files = files
         config = files.config(FAMILIES, REFUSED)
-        self.family = FAMILIES[config.model_type](files, config)
+        self.family = FAMILIES[config.model_type](files, config, layers)
         if files.revision is None:
             _ = files.weights  # that a folder lacks them is seen at once
         self.num_layers = self.family.num_layers
@@ -72,6 +76,7 @@ class SSLModel:
                 **self.family.input,
                 "network": self.family.shape(),
             },
+            layers=None if self.family.has_all_layers else self.family.layer_numbers,
         )
 
     def frames(self, samples: int) -> int:
@@ -86,7 +91,7 @@ class SSLModel:
 
 
 class SSLUpstream(FrozenUpstream):
-    """All layers of a frozen speech encoder of transformers.
+    """All or some layers of a frozen speech encoder of transformers.
 
     Layer 0 is what the first transformer block receives (``hidden_states[0]`` of
     transformers), layer L the encoder's output (``last_hidden_state``, after the final

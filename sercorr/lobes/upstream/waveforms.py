@@ -178,10 +178,13 @@ class SEW(Waveforms):
         if min(frames) < max(frames):
             mask = count_mask(frames, max(frames), wavs.device)[:, None, None, :]
         layers = []
-        for block in model.encoder.layers:
-            layers.append(states)
+        for number, block in enumerate(model.encoder.layers):
+            if number in self.layer_numbers:
+                layers.append(states)
             states = block(states, attention_mask=mask)
-        return torch.stack([*layers, states], dim=1)
+        if self.has_output_layer:
+            layers.append(states)
+        return torch.stack(layers, dim=1)
 
 
 def normalise(wavs: Tensor, samples: list[int]) -> Tensor:

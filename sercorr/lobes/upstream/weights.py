@@ -34,7 +34,8 @@ def load_network(files: ModelFiles, family: Family) -> Any:
     Returns
     -------
     torch.nn.Module
-        The network in float32, whatever the weights are stored in.
+        The network in float32, whatever the weights are stored in, without the blocks
+        that no layer needs.
 
     Raises
     ------
@@ -62,6 +63,7 @@ def load_network(files: ModelFiles, family: Family) -> Any:
             "fetch the model again"
         ) from error
     _require_fitting_weights(files.name, family, report)
+    family.drop_blocks(model)
     for module in list(model.modules()):
         if parametrize.is_parametrized(module, "weight"):
             # the weight norm's kernel: once and for all instead of in each call

@@ -260,17 +260,14 @@ def _head_figures(runs: Sequence[Run], name: str) -> list[Block]:
             lambda path: plot_confusion(pooled, labels, path, title), f"{name}c", title
         )
     ]
-    weights: dict[str, Sequence[float]] = {}
-    for run in runs:
-        found = fold_weights(run.metrics, run.fold_folders)
-        if found and len(runs) > 1:
-            mean = np.mean(list(found.values()), axis=0).tolist()
-            weights[f"seed {run.seed}"] = mean
-        else:
-            weights |= found
-    if len({len(values) for values in weights.values()}) > 1:
-        figures.append("Layer weights are of different numbers of layers: not drawn.")
-    elif weights:
+    found = {run.seed: fold_weights(run.metrics, run.fold_folders) for run in runs}
+    layers = {tuple(fold) for folds in found.values() for fold in folds.values()}
+    if len(layers) > 1:
+        figures.append("Layer weights are of different layers: not drawn.")
+    elif layers:
+        weights = found[runs[0].seed]
+        if len(runs) > 1:
+            weights = {f"seed {s}": _mean(f) for s, f in found.items() if f}
         over = ", mean over the folds of each seed" if len(runs) > 1 else ""
         figures.append(
             draw_inline(
@@ -291,6 +288,15 @@ def _head_figures(runs: Sequence[Run], name: str) -> list[Block]:
             )
         )
     return figures
+
+
+def _mean(folds: Mapping[str, Mapping[int, float]]) -> dict[int, float]:
+    """Average the weights of each layer over folds."""
+    numbers = next(iter(folds.values()))
+    return {
+        number: float(np.mean([fold[number] for fold in folds.values()]))
+        for number in numbers
+    }
 
 
 def _fold_parts(heads: Heads) -> Parts:
