@@ -16,7 +16,7 @@ PRODUCTS = "matrix products"
 
 
 def extraction_operations(config: PretrainedConfig, samples: int) -> dict[str, int]:
-    """Count the operations that a clip takes in each part of wav2vec 2.0 or HuBERT."""
+    """Count the operations of a clip in each part of wav2vec 2.0, HuBERT or WavLM."""
     convolutions, channels = 0, 1
     kernels, strides = config.conv_kernel, config.conv_stride
     for index, size in enumerate(config.conv_dim):
@@ -29,10 +29,12 @@ def extraction_operations(config: PretrainedConfig, samples: int) -> dict[str, i
     # An even kernel makes one frame too many, which is cut off again.
     positions = frames + (1 - kernel % 2)
     blocks = config.num_hidden_layers
+    gates = 8 if config.model_type == "wavlm" else 0  # of positions, of each head
     return {
         "convolutions": convolutions,
         "projections": 2 * frames * channels * width + blocks * 8 * frames * width**2,
-        "positions": 2 * positions * kernel * group * width,
+        "positions": 2 * positions * kernel * group * width
+        + blocks * 2 * frames * width * gates,
         "attention": blocks * 4 * frames**2 * width,
         "feed-forward": blocks * 4 * frames * width * config.intermediate_size,
     }

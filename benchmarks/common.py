@@ -38,6 +38,8 @@ class Scale:
     updates: int = 4  # of each kind in a round
     memory_corpora: tuple[int, int] = (64, 512)  # training clips
     memory_updates: int = 20
+    limit_megabytes: float = 1500  # of processes that read a large store
+    store_by_limit: float = 4  # size of that store
     growth: tuple[int, ...] = (1, 2, 4, 8)  # factors
     long_minutes: tuple[float, ...] = (1, 5, 60)  # of recordings cut into windows
     matrix: int = 2048  # rows of the square matrices whose products are timed
@@ -54,6 +56,7 @@ QUICK = Scale(
     updates=1,
     memory_corpora=(4, 8),
     memory_updates=2,
+    store_by_limit=1e-6,
     growth=(1, 2),
     long_minutes=(0.1, 0.2, 0.3),
     matrix=64,
@@ -152,13 +155,13 @@ class Times:
         return median(a / b for a, b in pairs)
 
 
-_SERVER = multiprocessing.get_context("forkserver")
-_SERVER.set_forkserver_preload(["benchmarks.suite"])
+SERVER = multiprocessing.get_context("forkserver")
+SERVER.set_forkserver_preload(["benchmarks.suite"])
 
 
 def in_new_process(function: Callable[..., Any], *arguments: Any) -> Any:
     """Call a function in a process that has nothing but the imports in memory."""
-    with ProcessPoolExecutor(1, mp_context=_SERVER) as pool:
+    with ProcessPoolExecutor(1, mp_context=SERVER) as pool:
         return pool.submit(function, *arguments).result()
 
 

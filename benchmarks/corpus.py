@@ -15,7 +15,7 @@ import torch
 from sercorr import SAMPLE_RATE
 from sercorr.data.utterances import Corpus, Utterance
 from sercorr.features import LiveFeatures, StoredFeatures
-from sercorr.features.plan import hash_clips
+from sercorr.features.digests import hash_clips
 from sercorr.features.store import FeatureStore
 from sercorr.lengths import conv_frames
 from sercorr.lobes import Upstream
@@ -124,7 +124,7 @@ def fill_cache(corpus: NoiseCorpus) -> None:
     upstream = Upstream(corpus.model)
     store = FeatureStore(cache, upstream.info)
     digests = hash_clips(corpus.wavs, progress=False)
-    store.open_for_writing()
+    store.open_for_writing(torch.get_num_threads())
     longest = max(corpus.samples.values())
     (drawn,) = random_clips([longest], upstream.num_layers, upstream.output_size)
     for name, samples in corpus.samples.items():

@@ -115,7 +115,8 @@ def per_doubling(seconds: dict[float, float]) -> list[float]:
 def _extract(features: LiveFeatures, clips: int, seconds: float) -> Callable[[], float]:
     generator = torch.Generator().manual_seed(0)
     waves = torch.randn(clips, int(seconds * SAMPLE_RATE), generator=generator)
-    batch = SimpleNamespace(sig=(waves, torch.ones(clips)))
+    names = [f"clip{number}" for number in range(clips)]
+    batch = SimpleNamespace(id=names, sig=(waves, torch.ones(clips)))
     return timed(lambda: features.clips(batch))
 
 

@@ -14,8 +14,10 @@ from benchmarks import (
     growth,
     head,
     inference,
+    large_store,
     memory,
     pieces,
+    scaling,
     update,
 )
 from benchmarks.common import FULL, QUICK, Bench
@@ -28,9 +30,11 @@ BENCHMARKS = {
     "head": head.run,
     "grid": grid.run,
     "memory": memory.run,
+    "large_store": large_store.run,
     "growth": growth.run,
     "inference": inference.run,
     "pieces": pieces.run,
+    "scaling": scaling.run,
 }
 
 

@@ -1,10 +1,13 @@
 """The order of training clips: full batches, whole passes, any place reachable."""
 
+import threading
 from collections import Counter
 
 import pytest
+import torch
+from torch.utils.data import DataLoader
 
-from sercorr.data.batches import UpdateSampler
+from sercorr.data.batches import ReadingAhead, UpdateSampler
 
 
 def make(n_items: int = 10, batch_size: int = 4, seed: int = 3) -> UpdateSampler:
@@ -48,3 +51,59 @@ def test_fewer_clips_than_a_batch():
 def test_no_clips_at_all():
     with pytest.raises(ValueError, match="the training set is empty"):
         make(n_items=0)
+
+
+class Clips:
+    """Numbers, of which some cannot be read; notes what is read."""
+
+    def __init__(self, unreadable=()):
+        self.unreadable = unreadable
+        self.started = [threading.Event() for _ in range(10)]
+        self.read = []
+
+    def __getitem__(self, index: int) -> int:
+        self.started[index].set()
+        self.read.append(index)
+        if index in self.unreadable:
+            raise OSError(f"clip {index}")
+        return index
+
+
+def ahead(clips: Clips) -> ReadingAhead:
+    return ReadingAhead(clips, batch_sampler=[[n] for n in range(10)], collate_fn=list)
+
+
+def test_the_next_batch_and_no_more_is_read_ahead():
+    clips = Clips()
+    for number, batch in enumerate(ahead(clips)):
+        assert batch == [number]
+        if number < 9:
+            assert clips.started[number + 1].wait(60)
+        assert len(clips.read) <= number + 2
+    assert clips.read == list(range(10))
+    assert len(ahead(Clips())) == 10
+
+
+def test_reading_ahead_can_be_left_and_begun_again():
+    loader, threads = ahead(Clips()), threading.active_count()
+    for batch in loader:
+        if batch == [4]:
+            break
+    assert [batch for (batch,) in loader] == list(range(10))
+    assert threading.active_count() == threads
+
+
+def test_what_cannot_be_read_is_said_when_its_batch_is_due():
+    batches = iter(ahead(Clips(unreadable=[3])))
+    assert [next(batches) for _ in range(3)] == [[0], [1], [2]]
+    with pytest.raises(OSError, match="clip 3"):
+        next(batches)
+
+
+def test_reading_ahead_draws_the_random_numbers_of_any_loader():
+    states = []
+    for kind in (DataLoader, ReadingAhead):
+        torch.manual_seed(5)
+        assert len(list(kind(range(4), batch_size=2))) == 2
+        states.append(torch.get_rng_state())
+    assert torch.equal(*states)

@@ -31,9 +31,17 @@ NUMBERS = {
     "head": ("seconds", "ratios"),
     "grid": ("seconds", "ratios"),
     "memory": ("peak_megabytes", "ratios"),
+    "large_store": ("seconds", "ratios", "disk_megabytes_per_second"),
     "growth": ("seconds", "ratios"),
     "inference": ("seconds", "ratios", "peak_megabytes"),
     "pieces": ("seconds", "peak_megabytes"),
+    "scaling": (
+        "seconds",
+        "ratios",
+        "audio_seconds_per_second",
+        "megabytes_per_second",
+        "estimates",
+    ),
 }
 
 

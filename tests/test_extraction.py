@@ -8,12 +8,21 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from caches import Watched, entries, entry_of, fill, flip_bit, make_store, write_clips
+from caches import (
+    Watched,
+    entries,
+    entry_of,
+    fill,
+    flip_bit,
+    make_store,
+    read_batches,
+    write_clips,
+)
 
 from sercorr.data.audio import read_audio
 from sercorr.errors import InputError
-from sercorr.features import extract, plan
-from sercorr.features.plan import hash_clips
+from sercorr.features import digests, extract
+from sercorr.features.digests import hash_clips
 from sercorr.lobes.upstream import FrozenUpstream, load_upstream
 from sercorr.lobes.upstream.fbank import FbankUpstream
 
@@ -91,11 +100,71 @@ def test_ranks_share_the_clips(tmp_path, wavs, model, monkeypatch, capsys, caplo
     assert caplog.text.count("made again") == 12
 
 
+def test_shares_without_torchrun_are_the_same(tmp_path, wavs, model):
+    wanted = entries(fill(tmp_path / "alone", wavs, model).store)
+    for share in (1, 0, 2):
+        store = fill(tmp_path / "shared", wavs, model, share=(share, 3)).store
+        assert (len(entries(store)) == 12) == (share == 2)
+    assert entries(store) == wanted
+
+
+def test_who_goes_on_computes_with_as_many_threads(tmp_path, wavs, model):
+    seen = []
+
+    def note(_call: int) -> None:
+        seen.append(torch.get_num_threads())
+
+    before = torch.get_num_threads()
+    store = fill(tmp_path, wavs, Watched(model, note), threads=3).store
+    assert set(seen) == {3}
+    assert store.threads == 3
+    for path in store.folder.rglob("*.safetensors"):
+        os.truncate(path, 100)
+    seen.clear()
+    again = fill(tmp_path, wavs, Watched(model, note), threads=2)
+    assert set(seen) == {3}  # what the store was begun with
+    entry_of(again, "clip04").unlink()
+    seen.clear()
+    mended = fill(tmp_path, wavs, Watched(model, note))
+    entry_of(mended, "clip05").unlink()
+    read_batches(mended, wavs)  # found missing while it is read
+    assert set(seen) == {3}
+    assert torch.get_num_threads() == before
+
+
+def test_other_processes_need_not_hash_the_audio(tmp_path, wavs, monkeypatch):
+    time.sleep(0.2)  # a file that changed just now may change again unseen
+    old = fill(tmp_path / "cache", wavs)
+    hashed, digest = [], digests.file_digest
+    monkeypatch.setattr(
+        digests, "file_digest", lambda path: hashed.append(path) or digest(path)
+    )
+    record = tmp_path / "cache" / digests.RECORD
+    digests._remembered.cache_clear()  # as in another process
+    assert hash_clips(wavs, False, record) == old.digests
+    assert hashed == []
+    changed = wavs["clip03"]
+    before = changed.stat()
+    flip_bit(changed, 8 * 3000 + 6)
+    os.utime(changed, ns=(before.st_atime_ns, before.st_mtime_ns))
+    found = hash_clips(wavs, False, record)
+    assert hashed == [str(changed)]
+    assert found == hash_clips(wavs, False)
+    assert [key for key in wavs if found[key] != old.digests[key]] == ["clip03"]
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"a": 1}', "{"])
+def test_a_damaged_record_of_digests_costs_time_alone(tmp_path, wavs, text):
+    record = tmp_path / digests.RECORD
+    record.write_text(text)
+    assert hash_clips(wavs, False, record) == hash_clips(wavs, False)
+
+
 def test_a_replaced_clip_is_never_served_stale(tmp_path, wavs, monkeypatch):
     """Same name, size and time, another content; others are not hashed again."""
-    hashed, digest = [], plan.file_digest
+    hashed, digest = [], digests.file_digest
     monkeypatch.setattr(
-        plan, "file_digest", lambda path: hashed.append(path) or digest(path)
+        digests, "file_digest", lambda path: hashed.append(path) or digest(path)
     )
     time.sleep(0.2)  # a file that changed just now may change again unseen
     old = fill(tmp_path / "cache", wavs)

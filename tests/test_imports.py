@@ -20,7 +20,7 @@ ORDER = [
     ["sercorr"],  # the package's own __init__
     ["sercorr.errors"],
     ["sercorr.files"],
-    ["sercorr.lengths"],
+    ["sercorr.lengths", "sercorr.threads"],
     ["sercorr.functional"],
     ["sercorr.fast"],
     ["sercorr.lobes", "sercorr.data"],

@@ -1,6 +1,7 @@
 """Batches and their order: a pure function of the seed and the update's number."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
@@ -93,6 +94,23 @@ class UpdateSampler(Sampler[list[int]]):
         return self.batches_per_epoch
 
 
+class ReadingAhead(DataLoader):
+    """A loader of which a thread reads the next batch while one is worked on.
+
+    A loader process does so, too, but passes what it has read through shared memory:
+    one more copy, and more memory.
+    """
+
+    def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
+        """Yield the batches in their order."""
+        batches = super().__iter__()
+        with ThreadPoolExecutor(1) as pool:
+            ahead = pool.submit(next, batches, None)
+            while (batch := ahead.result()) is not None:
+                ahead = pool.submit(next, batches, None)
+                yield batch
+
+
 def update_seed(seed: int, number: int) -> int:
     """Mix a run's seed with a running number into a seed of its own.
 
@@ -155,7 +173,7 @@ def make_loaders(
     Training clips come in the order of an `UpdateSampler`, which ``batch_size``,
     ``batches_per_epoch`` and ``seed`` decide; the others are sorted by duration, which
     wastes least on padding. ``num_workers`` loader processes are started where there
-    is something to read.
+    is something to read; with 0 of them, a thread reads ahead.
     """
     loaders = {}
     for name, manifest in splits.items():
@@ -172,7 +190,8 @@ def make_loaders(
             dataset = make_dataset(sorted_manifest, labels, features)
             order = {"batch_size": batch_size}
         workers = features.workers(num_workers)
-        loaders[name] = DataLoader(
+        in_thread = not workers and not features.preloaded
+        loaders[name] = (ReadingAhead if in_thread else DataLoader)(
             dataset,
             collate_fn=features.collate,
             num_workers=workers,

@@ -3,14 +3,21 @@
 import dataclasses
 import itertools
 import math
+from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F
+from speechbrain.utils.logger import get_logger
 
+from sercorr import SAMPLE_RATE
 from sercorr.data.audio import read_audio
 from sercorr.errors import InputError
-from sercorr.features.plan import Clip, clip_digest
+from sercorr.features.digests import clip_digest
+from sercorr.features.plan import Clip
 from sercorr.lengths import absolute_to_relative
 from sercorr.lobes.upstream.frozen import FrozenUpstream
+
+logger = get_logger(__name__)
 
 BF16_LIMIT = 0.03
 """Largest relative error of a layer that bfloat16 may bring; 0.003 to 0.01 is usual."""
@@ -67,7 +74,8 @@ def compute_group(
     many threads again, and processors share badly between the two teams (10 %).
     """
     computed = []
-    for clip, padded in zip(group, compute_layers(upstream, waves), strict=True):
+    layers = compute_layers(upstream, waves, [str(clip.part) for clip in group])
+    for clip, padded in zip(group, layers, strict=True):
         own = padded[:, : upstream.frames(clip.samples)]
         stored = own.to(dtype).contiguous()
         computed.append(Computed(clip, own, stored, torch.aminmax(stored)))
@@ -94,7 +102,8 @@ def require_close(
     worst = int(errors.nan_to_num(math.inf).argmax())
     if not errors[worst] <= BF16_LIMIT:
         raise InputError(
-            f"extract_precision is bf16, but it changes layer {worst} of the features "
+            "extract_precision is bf16, but it changes layer "
+            f"{full.info.layer_numbers[worst]} of the features "
             f"by {errors[worst]:.1%} on this machine (at most {BF16_LIMIT:.0%} are "
             "accepted): add --extract_precision fp32"
         )
@@ -104,15 +113,56 @@ def require_close(
     )
 
 
-def compute_layers(upstream: FrozenUpstream, waves: list[torch.Tensor]) -> torch.Tensor:
+def compute_layers(
+    upstream: FrozenUpstream, waves: list[torch.Tensor], names: Sequence[str] = ()
+) -> torch.Tensor:
     """Compute the layers of waves (N_i,): (B, L + 1, T, D), float32.
 
-    They are on the upstream's device and 0 behind the end of a clip.
+    They are on the upstream's device and 0 behind the end of a clip. Where memory does
+    not suffice, the first and the second half of the clips are computed one after the
+    other, and so on; for one clip alone it is an `InputError`, which tells its name.
     """
+    place = _device_of(upstream)
+    try:
+        return _compute_padded(upstream, waves, place)
+    except torch.OutOfMemoryError:
+        pass  # what is done here would keep what was computed so far in memory
+    if place.type == "cuda":
+        torch.cuda.empty_cache()
+    if len(waves) == 1:
+        name = names[0] if names else "a clip"
+        raise InputError(
+            f"{name}: the memory of {place} does not suffice for a clip of "
+            f"{len(waves[0]) / SAMPLE_RATE:.1f} s: take a GPU with more memory or "
+            "--device cpu, or leave the clip out"
+        )
+    logger.warning_once(
+        "the memory of %s does not suffice for a group of clips: such groups are "
+        "computed in halves, which can change last bits; a smaller max_batch_seconds "
+        "makes smaller groups",
+        place,
+    )
+    half = len(waves) // 2
+    parts = [
+        compute_layers(upstream, waves[part], names[part])
+        for part in (slice(half), slice(half, None))
+    ]
+    longest = max(part.shape[2] for part in parts)
+    return torch.cat(
+        [F.pad(part, (0, 0, 0, longest - part.shape[2])) for part in parts]
+    )
+
+
+def _compute_padded(
+    upstream: FrozenUpstream, waves: list[torch.Tensor], place: torch.device
+) -> torch.Tensor:
     padded = torch.nn.utils.rnn.pad_sequence(waves, batch_first=True)  # (B, N)
     samples = torch.tensor([len(wave) for wave in waves])
     relative = absolute_to_relative(samples, padded.shape[1])
-    tensors = itertools.chain(upstream.parameters(), upstream.buffers())
-    place = next((tensor.device for tensor in tensors), torch.device("cpu"))
     layers, _ = upstream(padded.to(place), relative.to(place))
     return layers
+
+
+def _device_of(upstream: FrozenUpstream) -> torch.device:
+    tensors = itertools.chain(upstream.parameters(), upstream.buffers())
+    return next((tensor.device for tensor in tensors), torch.device("cpu"))

@@ -93,9 +93,9 @@ def open_entry(
         layers = file.get_slice(TENSOR)
         size = math.prod(layers.get_shape()) * _BYTES[layers.get_dtype()]
         fields = json.loads(text)
-        names = ("signature", "audio", "samples")
-        signature, audio, samples = (fields[name] for name in names)
-        whole = _json(fields) == text and fields.keys() == {*names, "checksum"}
+        signature, audio = fields["signature"], fields["audio"]
+        names = {"signature", "audio", "samples", "checksum"}
+        whole = _json(fields) == text and fields.keys() == names
     except (ValueError, KeyError, TypeError, SafetensorError):
         whole = False
     if not whole:
@@ -108,9 +108,18 @@ def open_entry(
         raise BadEntryError(path, f"foreign: its audio is {audio}")
     if verify:
         numbers = np.memmap(path, np.uint8, "r")[-size:]  # the file ends with them
-        if describe_entry(signature, audio, samples, numbers) != text:
-            raise BadEntryError(path, "corrupt: its bytes do not fit their checksum")
+        require_checksum(path, fields, numbers)
     return fields, file
+
+
+def require_checksum(path: Path, fields: dict[str, Any], numbers: Any) -> None:
+    """Compare the tensor's bytes with the checksum in what `open_entry` gives.
+
+    `BadEntryError` if they do not fit it.
+    """
+    signature, audio, samples = (fields[k] for k in ("signature", "audio", "samples"))
+    if describe_entry(signature, audio, samples, numbers) != _json(fields):
+        raise BadEntryError(path, "corrupt: its bytes do not fit their checksum")
 
 
 def entry_path(folder: Path, audio: str) -> Path:

@@ -7,7 +7,7 @@ import logging
 import os
 import random
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -31,6 +31,7 @@ from sercorr.features.store import FeatureStore
 from sercorr.features.stored import StoredFeatures
 from sercorr.files import require_writable
 from sercorr.lobes.upstream.frozen import FrozenUpstream
+from sercorr.threads import use_threads
 
 logger = logging.getLogger(__name__)
 
@@ -50,15 +51,21 @@ def extract(
     cache_dtype: str = "float16",
     extract_precision: str = "fp32",
     max_batch_seconds: float = 60.0,
+    threads: int | None = None,
     device: str | torch.device = "cpu",
     progress: bool = True,
     verify: bool = False,
+    share: tuple[int, int] | None = None,
 ) -> StoredFeatures:
     """Compute and store the features of all clips that have none.
 
-    Arguments are those of `sercorr.features.open_features`. Processes that
-    ``torchrun`` starts share the clips; the others may still be at theirs when this
-    one returns. ``store.folder`` of what comes back is where the features are.
+    Arguments are those of `sercorr.features.open_features`, and ``share``: (i, n) for
+    the i-th of n processes, from 0, that share the clips; None: as ``torchrun`` says,
+    if it started this one. The others may still be at theirs when this one returns.
+    ``store.folder`` of what comes back is where the features are.
+
+    Last bits depend on the number of threads. The store's own record has it, and who
+    goes on with an extraction uses as many.
 
     Raises
     ------
@@ -69,19 +76,25 @@ def extract(
     """
     info = upstream.info.at_precision(extract_precision)
     store = FeatureStore(cache_folder, info, cache_dtype)
-    rank = int(os.environ.get("RANK", "0"))
-    processes = int(os.environ.get("WORLD_SIZE", "1"))
-    progress = progress and rank == 0
+    rank, processes = share or (
+        int(os.environ.get("RANK", "0")),
+        int(os.environ.get("WORLD_SIZE", "1")),
+    )
+    loud = rank == 0 or share is not None  # those of torchrun have one terminal
+    progress = progress and loud
     if torch.device(device).type == "cpu":
         max_batch_seconds = min(max_batch_seconds, CPU_SECONDS)
     features = StoredFeatures(
         upstream, clips, store, extract_precision, max_batch_seconds, device, progress
     )
-    missing, damaged = _find_missing(features, verify, rank == 0)
+    groups = features.groups() if share is not None else []
+    own = {clip.digest for group in groups[rank::processes] for clip in group}
+    digests = own if share is not None else set(features.digests.values())
+    missing, damaged = _find_missing(features, digests, verify, loud)
     if not missing:
         return features
     require_writable(store.folder)
-    groups = features.groups()
+    groups = groups or features.groups()
     wanted = [clip for group in groups for clip in group if clip.digest in missing]
     for clip in wanted:  # the shortest come last, perhaps after hours
         if not upstream.frames(clip.samples):
@@ -89,40 +102,77 @@ def extract(
                 f"{clip.part}: too short for {info.source}: {clip.samples} samples at "
                 f"{SAMPLE_RATE} Hz give no frame; leave the clip out"
             )
-    _require_space(store, upstream.frames, wanted, rank == 0)
+    _require_space(store, upstream.frames, wanted, loud)
     # all groups are dealt, so that processes agree whatever is finished already
     mine = [g for g in groups[rank::processes] if any(c.digest in missing for c in g)]
     if not mine:
         return features
-    model = features.load_upstream()
-    if extract_precision == "bf16":  # all processes measure, and refuse, the same
-        places = sorted({len(groups) * part // 4 for part in (1, 2, 3)})
-        measured = [groups[place] for place in places]
-        error = require_close(upstream.load(device), model, measured)
+    threads = store.threads or threads or torch.get_num_threads()
+    with use_threads(threads):
+        model = features.load_upstream()
+        if extract_precision == "bf16":  # all processes measure, and refuse, the same
+            places = sorted({len(groups) * part // 4 for part in (1, 2, 3)})
+            measured = [groups[place] for place in places]
+            error = require_close(upstream.load(device), model, measured)
+            if loud:
+                print(error, flush=True)
+        store.open_for_writing(threads)
         if rank == 0:
-            print(error, flush=True)
-    store.open_for_writing()
+            features.record_digests()
 
-    def lacks(clip: Clip) -> bool:  # another process may have written it meanwhile
-        if clip.digest in damaged:
-            return True
-        return clip.digest in missing and not store.has(clip.digest)
+        def lacks(clip: Clip) -> bool:  # another process may have written it meanwhile
+            if clip.digest in damaged:
+                return True
+            return clip.digest in missing and not store.has(clip.digest)
 
-    # starting at a random group, two processes on one store seldom meet
-    start = random.SystemRandom().randrange(len(mine))
-    _work_through(features, model, mine[start:] + mine[:start], lacks)
+        # starting at a random group, two processes on one store seldom meet
+        start = random.SystemRandom().randrange(len(mine))
+        _work_through(features, model, mine[start:] + mine[:start], lacks)
     return features
 
 
+def missing_groups(
+    upstream: Any,
+    clips: Mapping[str, str | os.PathLike | Part],
+    *,
+    cache_folder: str | os.PathLike,
+    cache_dtype: str = "float16",
+    extract_precision: str = "fp32",
+    max_batch_seconds: float = 60.0,
+    threads: int | None = None,
+) -> list[list[Clip]]:
+    """List the groups of clips that `extract` would compute on a CPU.
+
+    Arguments are those of `extract`; so are the errors, where the space does not
+    suffice.
+    """
+    del max_batch_seconds, threads  # decide nothing here
+    info = upstream.info.at_precision(extract_precision)
+    store = FeatureStore(cache_folder, info, cache_dtype)
+    features = StoredFeatures(
+        upstream, clips, store, extract_precision, CPU_SECONDS, "cpu", True
+    )
+    digests = set(features.digests.values())
+    missing, _ = _find_missing(features, digests, verify=False, loud=False)
+    if not missing:
+        return []
+    require_writable(store.folder)
+    groups = [g for g in features.groups() if any(c.digest in missing for c in g)]
+    wanted = [clip for group in groups for clip in group if clip.digest in missing]
+    _require_space(store, upstream.frames, wanted, loud=True)
+    return groups
+
+
 def _find_missing(
-    features: StoredFeatures, verify: bool, loud: bool
+    features: StoredFeatures, digests: Collection[str], verify: bool, loud: bool
 ) -> tuple[set[str], set[str]]:
     """Find the digests to compute, and those among them with an unusable entry."""
     missing, damaged = set(), set()
-    digests = sorted(set(features.digests.values()))
     off = not (features.progress and verify)
     with logging_redirect_tqdm():
-        for digest in tqdm(digests, "checking the store", unit="clip", disable=off):
+        for digest in tqdm(
+            sorted(digests), "checking the store", unit="clip", disable=off
+        ):
             try:
                 features.store.check(digest, verify)
             except MissingEntryError:

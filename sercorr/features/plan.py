@@ -7,21 +7,12 @@ with the same bytes as one that was not (on one kind of machine, with one versio
 torch and one number of threads: these, too, decide about last bits).
 """
 
-import functools
-import hashlib
 import os
-import time
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
-
-from tqdm import tqdm
 
 from sercorr import SAMPLE_RATE
 from sercorr.data.audio import Part, read_header, require_one_frame
-from sercorr.files import file_digest
-
-_MOMENT = 100_000_000  # nanoseconds; file systems' clocks tick at least every 10 ms
 
 
 class Clip(NamedTuple):
@@ -38,35 +29,6 @@ def as_parts(clips: Mapping[str, str | os.PathLike | Part]) -> dict[str, Part]:
         identity: clip if isinstance(clip, Part) else Part(clip)
         for identity, clip in clips.items()
     }
-
-
-def hash_clips(
-    clips: Mapping[str, str | os.PathLike | Part], progress: bool = True
-) -> dict[str, str]:
-    """Hash clips: id -> digest, in the same order; see `clip_digest`."""
-    parts = as_parts(clips)
-    files = list(dict.fromkeys(os.fspath(part.file) for part in parts.values()))
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        bar = tqdm(
-            pool.map(_digest, files),
-            "hashing audio",
-            len(files),
-            unit="file",
-            disable=not progress,
-        )
-        of_file = dict(zip(files, bar, strict=True))
-    return {
-        identity: _digest_of_part(part, of_file[os.fspath(part.file)])
-        for identity, part in parts.items()
-    }
-
-
-def clip_digest(part: Part) -> str:
-    """Return the SHA-256 of a file's bytes; for a part, one of that and its place.
-
-    A file that is not touched is read once per process.
-    """
-    return _digest_of_part(part, _digest(os.fspath(part.file)))
 
 
 def plan_groups(
@@ -107,40 +69,3 @@ def length_groups(lengths: Sequence[int], limit: int) -> list[list[int]]:
         else:
             groups.append([index])
     return groups
-
-
-def _digest_of_part(part: Part, digest: str) -> str:
-    """Name a part by its file's digest and its place in it; a whole file by the first.
-
-    Example
-    -------
-    >>> _digest_of_part(Part("a.wav"), "12")
-    '12'
-    >>> _digest_of_part(Part("a.wav", 1), "12")[:8]
-    '35b6d352'
-    """
-    if part.start == 0 and part.end is None:
-        return digest
-    end = None if part.end is None else float(part.end)
-    return hashlib.sha256(f"{digest} {float(part.start)} {end}".encode()).hexdigest()
-
-
-def _digest(path: str) -> str:
-    """Hash a file, or remember its hash while the file has not been touched.
-
-    The time of its last change (``ctime``) cannot be set back. Changes within one tick
-    of the file system's clock look the same, so that young files are not remembered.
-    """
-    try:
-        found = os.stat(path)
-    except OSError:
-        return file_digest(path)  # which says what is wrong
-    if time.time_ns() - found.st_ctime_ns < _MOMENT:
-        return file_digest(path)
-    stamp = (found.st_dev, found.st_ino, found.st_size, found.st_ctime_ns)
-    return _remembered(path, stamp)
-
-
-@functools.lru_cache(maxsize=1 << 18)
-def _remembered(path: str, _stamp: tuple[int, ...]) -> str:
-    return file_digest(path)

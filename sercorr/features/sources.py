@@ -15,10 +15,11 @@ from speechbrain.dataio.dataset import DynamicItemDataset
 from sercorr import SAMPLE_RATE
 from sercorr.data.audio import Part, read_audio
 from sercorr.errors import InputError
+from sercorr.features.compute import compute_layers
 from sercorr.features.extraction import extract
 from sercorr.features.plan import length_groups
 from sercorr.features.stored import StoredFeatures
-from sercorr.lengths import absolute_to_relative, relative_to_absolute
+from sercorr.lengths import relative_to_absolute
 from sercorr.lobes.upstream.frozen import FrozenUpstream
 
 
@@ -31,9 +32,11 @@ def open_features(
     extract_precision: str = "fp32",
     preload: Literal["auto"] | bool = "auto",
     max_batch_seconds: float = 60.0,
+    threads: int | None = None,
     device: str | torch.device = "cpu",
     progress: bool = True,
     verify: bool = False,
+    processes: int = 1,
 ) -> "StoredFeatures | LiveFeatures":
     """Open the feature store, extracting first what it lacks, or load the upstream.
 
@@ -56,6 +59,9 @@ def open_features(
         See `StoredFeatures.preload`.
     max_batch_seconds : float
         Most padded seconds of audio that the upstream sees at once.
+    threads : int or None
+        Of the extraction on a CPU, where the store does not say with how many it was
+        begun; None: as many as torch has.
     device : str or torch.device
         Where the upstream and the training run.
     progress : bool
@@ -63,6 +69,9 @@ def open_features(
     verify : bool
         Compare every byte of stored entries with their checksums beforehand; their
         sizes and headers are checked in any case.
+    processes : int
+        That will each keep features in memory on this machine, see
+        `StoredFeatures.preload`.
 
     Raises
     ------
@@ -81,11 +90,12 @@ def open_features(
         cache_dtype=cache_dtype,
         extract_precision=extract_precision,
         max_batch_seconds=max_batch_seconds,
+        threads=threads,
         device=device,
         progress=progress,
         verify=verify,
     )
-    features.preload(preload)
+    features.preload(preload, processes)
     return features
 
 
@@ -135,17 +145,14 @@ class LiveFeatures:
     def clips(self, batch: PaddedBatch) -> list[torch.Tensor]:
         """Compute the layers of a batch: (L, T_i, D) each, in float32."""
         waves, lengths = batch.sig
-        samples = relative_to_absolute(lengths, waves.shape[1])
+        samples = relative_to_absolute(lengths, waves.shape[1]).tolist()
         clips: list[torch.Tensor] = [waves] * len(samples)  # all are replaced below
-        for rows in length_groups(samples.tolist(), self.limit):
-            index = torch.tensor(rows, device=waves.device)
-            longest = int(samples[index].max())
-            layers, relative = self.upstream(
-                waves[index, :longest], absolute_to_relative(samples[index], longest)
-            )
-            frames = relative_to_absolute(relative, layers.shape[2]).tolist()
-            for row, clip, count in zip(rows, layers, frames, strict=True):
-                clips[row] = clip[:, :count]
+        for rows in length_groups(samples, self.limit):
+            own = [waves[row, : samples[row]] for row in rows]
+            names = [batch.id[row] for row in rows]
+            layers = compute_layers(self.upstream, own, names)
+            for row, clip in zip(rows, layers, strict=True):
+                clips[row] = clip[:, : self.upstream.frames(samples[row])]
         return clips
 
     def workers(self, wanted: int) -> int:

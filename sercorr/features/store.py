@@ -5,6 +5,7 @@ written beside its place, brought to the disk and renamed: after a kill or a los
 power it is whole or absent.
 """
 
+import contextlib
 import errno
 import os
 from pathlib import Path
@@ -25,8 +26,9 @@ from sercorr.features.entry import (
     folder_name,
     open_entry,
     read_about,
+    require_checksum,
 )
-from sercorr.files import atomic_path, make_folder, write_json
+from sercorr.files import atomic_path, make_folder, read_json, write_json
 from sercorr.lobes.upstream.frozen import UpstreamInfo
 
 AUDIO_VERSION = 3
@@ -34,6 +36,9 @@ AUDIO_VERSION = 3
 
 DTYPES = ("float16", "bfloat16", "float32")
 """Stored precisions, as the setting ``cache_dtype`` names them."""
+
+COMPUTED = "computed.json"
+"""How entries are computed, as far as only last bits depend on it."""
 
 _HEADER_BYTES = 512  # more than any header has
 
@@ -80,7 +85,7 @@ class FeatureStore:
             "upstream": info.identity(),
             "audio": AUDIO_VERSION,
             "dtype": dtype,
-            "layers": "all",
+            "layers": "all" if info.layers is None else list(info.layers),
         }
         self.dtype: torch.dtype = getattr(torch, dtype)
         self.folder = Path(cache_folder) / folder_name(self.about)
@@ -108,23 +113,31 @@ class FeatureStore:
         return True
 
     def read(self, audio: str, verify: bool = True) -> torch.Tensor:
-        """Read an entry, (L + 1, T, D), or raise a `BadEntryError`.
+        """Read an entry, (L, T, D), or raise a `BadEntryError`.
 
-        It is mapped from the file: memory is used as pages are touched, and given back
-        with the tensor. Where the system can be told to, it begins to read ahead.
-        With ``verify``, every byte is compared with the checksum.
+        It is not mapped: where memory is short, the system forgets what is, and has to
+        read it twice. With ``verify``, every byte is compared with the checksum.
         """
         path = self.path(audio)
-        _, file = open_entry(path, self.folder, verify, "pt")
-        if not verify and hasattr(os, "posix_fadvise"):
-            with open(path, "rb") as opened:
+        if hasattr(os, "posix_fadvise"):  # begins to read all of it
+            with contextlib.suppress(OSError), open(path, "rb") as opened:
                 os.posix_fadvise(opened.fileno(), 0, 0, os.POSIX_FADV_WILLNEED)
-        return file.get_tensor(TENSOR)
+        fields, file = open_entry(path, self.folder)
+        shape = file.get_slice(TENSOR).get_shape()
+        layers = torch.empty(shape, dtype=self.dtype)
+        numbers = layers.view(-1).view(torch.uint8).numpy()
+        with open(path, "rb") as opened:
+            opened.seek(-len(numbers), os.SEEK_END)  # the file ends with them
+            if opened.readinto(numbers.data) < len(numbers):
+                raise BadEntryError(path, "truncated while it was read")
+        if verify:
+            require_checksum(path, fields, numbers)
+        return layers
 
     def write(self, audio: str, layers: torch.Tensor, samples: int) -> None:
         """Write an entry, whole or not at all; an old one is replaced.
 
-        ``layers`` (L + 1, T, D) are converted to the stored precision. `InputError` if
+        ``layers`` (L, T, D) are converted to the stored precision. `InputError` if
         the disk is full.
         """
         stored = layers.to("cpu", self.dtype).contiguous()
@@ -144,9 +157,22 @@ class FeatureStore:
                 "kept: make room and run the same command again to go on"
             ) from None
 
-    def open_for_writing(self) -> None:
-        """Make the folder and describe it in ``about.json``."""
+    @property
+    def threads(self) -> int | None:
+        """Threads that entries are computed with; None if there are none yet."""
+        path = self.folder / COMPUTED
+        return read_json(path)["threads"] if path.exists() else None
+
+    def open_for_writing(self, threads: int | None = None) -> None:
+        """Make the folder and describe it in ``about.json``.
+
+        ``threads`` that compute (None: as many as torch has) are put on record beside
+        it, unless others are.
+        """
         make_folder(self.folder)
+        if self.threads is None:
+            threads = threads or torch.get_num_threads()
+            write_json(self.folder / COMPUTED, {"threads": threads})
         try:
             read_about(self.folder)
         except InputError:

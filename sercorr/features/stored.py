@@ -6,7 +6,6 @@ import os
 from collections.abc import Mapping
 from typing import Any, Literal
 
-import psutil
 import torch
 from speechbrain.dataio.batch import PaddedBatch
 from speechbrain.dataio.dataset import DynamicItemDataset
@@ -15,10 +14,13 @@ from tqdm import tqdm
 from sercorr.data.audio import Part
 from sercorr.errors import InputError
 from sercorr.features.compute import compute_group, read_group
+from sercorr.features.digests import RECORD, hash_clips, write_record
 from sercorr.features.entry import BadEntryError
-from sercorr.features.plan import Clip, as_parts, hash_clips, plan_groups
+from sercorr.features.memory import free_memory
+from sercorr.features.plan import Clip, as_parts, plan_groups
 from sercorr.features.store import FeatureStore
 from sercorr.lobes.upstream.frozen import FrozenUpstream
+from sercorr.threads import use_threads
 
 logger = logging.getLogger(__name__)
 
@@ -29,8 +31,8 @@ _SHARE_OF_MEMORY = 0.5
 class _Clips(list):
     """Tensors that pass from a loader process as one.
 
-    A mapped file cannot pass to another process. What does is a piece of shared memory,
-    which is an open file: one per clip would soon be more than the system permits.
+    What passes is a piece of shared memory, which is an open file: one per clip would
+    soon be more than the system permits.
     """
 
     def __reduce__(self) -> tuple:
@@ -41,6 +43,16 @@ class _Clips(list):
 def _unpack(packed: torch.Tensor, shapes: list[torch.Size]) -> list[torch.Tensor]:
     pieces = packed.split([shape.numel() for shape in shapes])
     return [piece.view(shape) for piece, shape in zip(pieces, shapes, strict=True)]
+
+
+def load_at(
+    upstream: Any, device: str | torch.device, precision: str
+) -> FrozenUpstream:
+    """Load an upstream on a device, at ``fp32`` or ``bf16``."""
+    loaded = upstream.load(device)
+    if precision == "fp32":
+        return loaded
+    return copy.deepcopy(loaded).use_bfloat16()  # others may use the original
 
 
 class StoredFeatures:
@@ -67,7 +79,8 @@ class StoredFeatures:
     ):
         self.store, self.device, self.progress = store, torch.device(device), progress
         self._parts = as_parts(clips)
-        self.digests = hash_clips(self._parts, progress)
+        self._record = store.folder.parent / RECORD
+        self.digests = hash_clips(self._parts, progress, self._record)
         self.preloaded = False
         self._upstream = upstream
         self._precision, self._max_seconds = extract_precision, max_batch_seconds
@@ -77,16 +90,17 @@ class StoredFeatures:
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_upstream": None}  # loader processes only read
 
+    def record_digests(self) -> None:
+        """Leave the clips' digests to other processes, see `write_record`."""
+        write_record(self._record, self._parts)
+
     def groups(self) -> list[list[Clip]]:
         """Plan which clips are computed together."""
         return plan_groups(self.digests, self._parts, self._max_seconds)
 
     def load_upstream(self) -> FrozenUpstream:
         """Load the upstream at the precision of the extraction."""
-        upstream = self._upstream.load(self.device)
-        if self._precision == "fp32":
-            return upstream
-        return copy.deepcopy(upstream).use_bfloat16()  # others may use the original
+        return load_at(self._upstream, self.device, self._precision)
 
     def read(self, identity: str) -> torch.Tensor:
         """Read a clip's layers (L + 1, T, D); every byte is checked at first.
@@ -100,28 +114,28 @@ class StoredFeatures:
             return layers
         return self._memory[identity]
 
-    def preload(self, how: Literal["auto"] | bool = "auto") -> None:
+    def preload(self, how: Literal["auto"] | bool = "auto", processes: int = 1) -> None:
         """Read all clips into memory.
 
-        ``auto``: if they take at most half of what is free (a GPU's own memory first);
-        True: in any case; False: not at all.
+        ``auto``: if they take at most half of what is free (a GPU's own memory first),
+        or that divided by the number of ``processes`` which do the same beside this
+        one; True: in any case; False: not at all.
         """
         if how is False:
             return
         paths = [self.store.path(digest) for digest in self.digests.values()]
         needed = sum(path.stat().st_size for path in paths if path.exists())
+        share = _SHARE_OF_MEMORY / processes
         on_gpu = self.device.type == "cuda" and (
-            needed <= _SHARE_OF_MEMORY * torch.cuda.mem_get_info(self.device)[0]
+            needed <= share * torch.cuda.mem_get_info(self.device)[0]
         )
-        free = psutil.virtual_memory().available
-        if how == "auto" and not on_gpu and needed > _SHARE_OF_MEMORY * free:
+        if how == "auto" and not on_gpu and needed > share * free_memory():
             logger.info("features of %.1f GB are streamed from the disk", needed / 1e9)
             return
         off = not self.progress
         for identity in tqdm(self.digests, "loading features", disable=off):
             layers = self._read_or_mend(identity)
-            layers = layers.to(self.device) if on_gpu else layers.clone()
-            self._memory[identity] = layers
+            self._memory[identity] = layers.to(self.device) if on_gpu else layers
         self.preloaded = True
 
     def add_to(self, dataset: DynamicItemDataset) -> None:
@@ -165,7 +179,9 @@ class StoredFeatures:
             fault, reason = error.args
         digest = self.digests[identity]
         group = next(g for g in self.groups() if any(c.digest == digest for c in g))
-        with torch.random.fork_rng([self.device] if self.device.type == "cuda" else []):
+        threads = self.store.threads or torch.get_num_threads()
+        gpus = [self.device] if self.device.type == "cuda" else []
+        with torch.random.fork_rng(gpus), use_threads(threads):
             upstream, waves = self.load_upstream(), read_group(group)
             computed = compute_group(upstream, group, waves, self.store.dtype)
         own = next(entry for entry in computed if entry.clip.digest == digest)

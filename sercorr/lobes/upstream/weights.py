@@ -19,6 +19,7 @@ from sercorr.errors import InputError
 from sercorr.fast.packed_linear import pack_linear_layers
 from sercorr.lobes.upstream.family import Family
 from sercorr.lobes.upstream.model_files import ModelFiles
+from sercorr.threads import use_threads
 
 
 def load_network(files: ModelFiles, family: Family) -> Any:
@@ -67,7 +68,7 @@ def load_network(files: ModelFiles, family: Family) -> Any:
     for module in list(model.modules()):
         if parametrize.is_parametrized(module, "weight"):
             # the weight norm's kernel: once and for all instead of in each call
-            with _one_thread():
+            with use_threads(1):  # their number decides the last bits of a norm
                 parametrize.remove_parametrizations(module, "weight")
     for parameter in model.parameters():
         # Out of the mapped file: there they lie at any byte offset, on which the last
@@ -97,17 +98,6 @@ def _require_fitting_weights(name: str, family: Family, report: dict[str, Any]) 
                 f"of config.json; they {fault} {', '.join(used[:3])} ({len(used)} in "
                 "all): put the weights and the configuration of one model there"
             )
-
-
-@contextlib.contextmanager
-def _one_thread() -> Iterator[None]:
-    """Compute on one thread: last bits of a sum over many must not depend on it."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 @contextlib.contextmanager
