@@ -30,6 +30,7 @@ def make_parser() -> argparse.ArgumentParser:
     add_reporting(commands)
     _add_report(commands)
     _add_cache(commands)
+    _add_jobs(commands)
     return parser
 
 
@@ -244,6 +245,26 @@ def _add_cache(commands: argparse._SubParsersAction) -> None:
     prune.set_defaults(run=_cache_prune)
 
 
+def _add_jobs(commands: argparse._SubParsersAction) -> None:
+    jobs = commands.add_parser(
+        "jobs",
+        help="what became of processes that --jobs or --launcher started",
+        description="Print what is waiting, running, done, failed or lost. The exit "
+        "status is 1 if something failed or is lost; the same command that started "
+        "them goes on with what is not done.",
+    )
+    jobs.add_argument(
+        "folder",
+        metavar="FOLDER",
+        help="the output_folder of run_folds.py, run_grid.py or run_experiment.py, or "
+        "the cache_folder of extract_features.py",
+    )
+    jobs.add_argument(
+        "--watch", action="store_true", help="print it anew until all have ended"
+    )
+    jobs.set_defaults(run=_jobs)
+
+
 def _add_model(parser: argparse.ArgumentParser, positional: bool = False) -> None:
     """Add the options that say which model is used, and where."""
     kinds = "a run's output_folder, an exported folder, a SUPERB-style emotion model, "
@@ -357,6 +378,12 @@ def _cache_prune(given: argparse.Namespace) -> None:
     from sercorr.features.maintenance import prune_cache
 
     prune_cache(given.folder, given.signature, given.older_than, given.dry_run)
+
+
+def _jobs(given: argparse.Namespace) -> int:
+    from sercorr.training.launcher.jobs_command import jobs_command
+
+    return jobs_command(given.folder, given.watch)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -2,10 +2,13 @@
 
 import logging
 import os
+import signal
 import sys
+import threading
 import traceback
 from collections.abc import Callable
 from pathlib import Path
+from types import FrameType
 
 
 class InputError(ValueError):
@@ -45,14 +48,16 @@ def run_program(main: Callable[[], int | None]) -> None:
     """Run a program's ``main`` and turn what it raises into an exit status.
 
     Status 0 is success, 2 is bad input (`InputError`) or a file that the system
-    refuses (`OSError`), 130 is an interruption from the keyboard. Anything else is
-    a defect and keeps its traceback (status 1).
+    refuses (`OSError`), 130 is an interruption from the keyboard or by SIGTERM.
+    Anything else is a defect and keeps its traceback (status 1).
 
     Arguments
     ---------
     main : callable
         Takes nothing; returns an exit status, or None for 0.
     """
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, _interrupt)
     try:
         status = main()
     except InputError as error:
@@ -67,6 +72,13 @@ def run_program(main: Callable[[], int | None]) -> None:
         print("\ninterrupted: run the same command again to go on", file=sys.stderr)
         status = 130
     sys.exit(status or 0)
+
+
+def _interrupt(number: int, _frame: FrameType | None) -> None:
+    # Schedulers send it to every process, and who started this one passes it on: the
+    # second must not cut short what the first has begun.
+    signal.signal(number, lambda _number, _frame: None)
+    raise KeyboardInterrupt
 
 
 def _report(message: str) -> int:

@@ -5,9 +5,23 @@ import shutil
 
 import pytest
 import torch
+from caches import remount, small_disk
 from speechbrain.utils.checkpoints import Checkpointer
 
+from sercorr.errors import InputError
 from sercorr.training.checkpoints import AtomicCheckpointer, best_first, is_scored
+
+
+def test_a_full_disk_is_named(tmp_path):
+    with small_disk(tmp_path / "disk", "64k") as disk:
+        parts = {"head": torch.nn.Linear(100, 400)}
+        checkpointer = AtomicCheckpointer(disk / "checkpoints", parts)
+        with pytest.raises(InputError, match="a checkpoint cannot be written .*free"):
+            checkpointer.save_checkpoint({"epoch": 1, "valid_wa": 50.0})
+        assert checkpointer.list_checkpoints() == []
+        remount(disk, "size=1m")
+        checkpointer.save_checkpoint({"epoch": 1, "valid_wa": 50.0})
+        assert len(checkpointer.list_checkpoints()) == 1
 
 
 class Cut(BaseException):

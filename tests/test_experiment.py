@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
+from matplotlib.figure import Figure
 from models import build_model
 from releases import make_release
 from runs import (
@@ -21,6 +22,7 @@ from runs import (
 
 from sercorr.errors import InputError
 from sercorr.evaluation.runs import read_heads
+from sercorr.reporting.report import report_folder
 from sercorr.training.experiment import run_experiment
 from sercorr.training.experiment_file import base_settings, read_experiment
 
@@ -103,6 +105,109 @@ def test_another_seed_and_upstream_move_what_is_there(experiment, tmp_path):
         "seed": [5, 6],
         "fold": [1],
     }
+    asked = [(one["upstream"], one["head"], one["seed"]) for one in record["asked"]]
+    assert asked == [
+        (["fbank"], ["mean"], [5]),
+        (["fbank"], ["mean"], [5, 6]),
+        (["fbank", "tiny"], ["mean"], [5]),
+        (["fbank"], ["mean", "att"], [5]),
+    ]
+
+
+def tables(root: Path) -> list[str]:
+    """All files below that are no part of a run: tables, figures, what a user put."""
+    return sorted(
+        path.relative_to(root).as_posix()
+        for path in root.rglob("*")
+        if path.is_file()
+        and "manifests" not in path.parts
+        and not any(part.startswith("fold_") for part in path.parts)
+        and path.name not in ("log.txt", "experiment.json")
+    )
+
+
+@pytest.fixture
+def fast(monkeypatch):
+    """Leave pictures empty: they take longest, and nobody looks at them."""
+    monkeypatch.setattr(Figure, "savefig", lambda _, path, **kw: path.write_bytes(b"P"))
+
+
+def test_tables_and_figures_of_the_old_layout_do_not_stay(experiment, tmp_path, fast):
+    figures = "figures:\n  - {x: n_heads, lines: label_smoothing}\n"
+    text, drawn = TEXT + figures, "figures/n_heads_by_label_smoothing.png"
+    root = experiment("--seeds", "5", text=text)
+    assert drawn in tables(root)
+    mine = ["att/note.txt", "figures/mine.png", "fbank_notes.md", "manifests.txt"]
+    made = ["comparison.json", "comparison.md", "comparison.png"]
+    made += ["report.html", "report.md", "report.tex"]
+    for name in [*mine, *made]:
+        (root / name).write_text("mine")
+    run = ["plots/confusion.png", "plots/training_curves.png"]
+    run += ["plots/layer_weights.png", "results.json", "results.md"]
+    experiment("--seeds", "5,6", text=text)
+    seeds = [f"seeds.{ending}" for ending in ("json", "md", "png")]
+    head = [*seeds, *(f"seed_{n}/{name}" for n in (5, 6) for name in run)]
+    grid = [f"grid.{ending}" for ending in ("json", "md", "png")]
+    heads = [f"{name}/{one}" for name in ("att", "mean") for one in head]
+    rest = [drawn, "att/seed_5/note.txt", *mine[1:]]
+    assert tables(root) == sorted([*grid, *heads, *rest])
+    (root / "report.md").write_text("of my own")  # there is no report.html
+    model = build_model(tmp_path / "tiny", "hubert", "layer")
+    both = ("--upstreams", f"fbank,{model}")
+    experiment("--seeds", "5", "--heads", "mean", *both, text=text)
+    tiny = [*seeds, *(f"seed_5/{name}" for name in run)]
+    assert tables(root) == sorted(
+        [*grid, *(f"fbank/{name}" for name in heads), *mine[1:], "report.md"]
+        + [f"tiny/mean/{name}" for name in tiny]
+        + ["fbank/att/seed_5/note.txt"]
+        + [f"figures/{one}_n_heads_by_label_smoothing.png" for one in ("fbank", "tiny")]
+    )
+    assert not (root / "mean").exists()
+    with pytest.raises(InputError, match=r"out/att: no such folder; its runs are in "
+                       r"\S+/fbank/att$"):  # fmt: skip
+        read_heads(root / "att")
+    (root / "mean").mkdir()
+    with pytest.raises(InputError, match=r"out/mean: no finished fold .*; its runs are "
+                       r"in \S+/fbank/mean, \S+/tiny/mean$"):  # fmt: skip
+        read_heads(root / "mean")
+
+
+def test_one_more_corpus_moves_a_folder_with_all_that_stands_in_it(
+    experiment, release, tmp_path, fast
+):
+    model = build_model(tmp_path / "tiny", "hubert", "layer")
+    text = f"{TEXT}corpora:\n  one: {{data_folder: {release}}}\n"
+    text += "  two: {labels: [neu, sad]}\n"
+    axes = ("--heads", "mean", "--corpora")
+    root = experiment(*axes, "one", "--upstreams", f"fbank,{model}", text=text)
+    report_folder(root / "fbank")
+    before = {
+        name: (root / "fbank" / name).read_bytes() for name in tables(root / "fbank")
+    }
+    assert {"grid.md", "mean/results.md"} <= before.keys()
+    experiment(*axes, "one,two", "--upstreams", "fbank", text=text)
+    assert list(finished(root)) == [
+        "fbank/one/mean/fold_1",
+        "fbank/two/mean/fold_1",
+        "tiny/one/mean/fold_1",
+    ]
+    assert tables(root / "fbank/one") == list(before)
+    for name in ("grid.json", "grid.md", "grid.png"):
+        assert (root / "fbank/one" / name).read_bytes() == before[name]
+        assert not (root / "fbank" / name).exists()
+    both = r"its runs are in \S+fbank/one/mean/fold_1, \S+fbank/two/mean/fold_1$"
+    with pytest.raises(InputError, match=both):
+        read_heads(root / "fbank/mean/fold_1")
+
+
+def test_what_is_in_the_way_is_not_overwritten(experiment, fast):
+    root = experiment("--heads", "mean", "--seeds", "5")
+    (root / "mean/seed_5").mkdir()
+    (root / "mean/seed_5/mine.txt").write_text("mine")
+    before = {path: path.stat().st_mtime_ns for path in root.rglob("*")}
+    with pytest.raises(InputError, match="seed_5: it is in the way of .*/mean, which"):
+        experiment("--heads", "mean", "--seeds", "5,6")
+    assert {path: path.stat().st_mtime_ns for path in root.rglob("*")} == before
 
 
 def test_the_seed_of_the_settings_is_a_seed(experiment):

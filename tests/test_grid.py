@@ -17,7 +17,8 @@ from sercorr.errors import InputError
 from sercorr.lobes import EmotionHead
 from sercorr.training import EmotionBrain
 from sercorr.training import brain as brain_module
-from sercorr.training.grid import read_grid, run_grid
+from sercorr.training.grid import run_grid
+from sercorr.training.grid_file import read_grid
 
 TRAIN_YAML = "recipes/IEMOCAP/emotion_corr/hparams/train.yaml"
 FILES = ("head.safetensors", "predictions.csv", "metrics.json", "layer_weights.json")

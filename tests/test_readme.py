@@ -19,7 +19,7 @@ from sercorr.cli import make_parser
 from sercorr.errors import InputError
 from sercorr.evaluation import metrics, predictions, results
 from sercorr.files import read_json
-from sercorr.training.grid import read_grid
+from sercorr.training.grid_file import read_grid
 from sercorr.training.settings import plain_tree
 
 ROOT = Path(__file__).parents[1]

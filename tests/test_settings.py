@@ -179,6 +179,11 @@ def test_an_interval_in_steps_takes_the_place_of_that_in_minutes():
         (["--pooling", "--lr", "1"], r"--pooling: a value is missing"),
         (["--test_only"], r"--test_only is not for this program: use evaluate\.py"),
         (["--jit"], r"--jit is not for this program"),
+        (["--noprogressbar", "True"], r"--noprogressbar takes no value \(found 'True'"),
+        (
+            ["--debug=False", "--lr", "1"],
+            r"--debug takes no value \(found 'False'\): give",
+        ),
     ],
 )
 def test_words_that_mean_nothing_are_named(words, message):

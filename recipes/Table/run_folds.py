@@ -10,8 +10,9 @@ are skipped, and a fold that fails does not stop the others.
 from pathlib import Path
 
 from sercorr.training.folds import run_folds
+from sercorr.training.launcher.options import HELP
 from sercorr.training.program import program
 
 if __name__ == "__main__":
     train = Path(__file__).with_name("train.py")
-    program(lambda arguments: run_folds(train, arguments), __doc__)
+    program(lambda arguments: run_folds(train, arguments), f"{__doc__}\n{HELP}")

@@ -10,7 +10,8 @@ that both have, and the last table has a row for each corpus.
 """
 
 from sercorr.training.grid import run_grid
+from sercorr.training.launcher.options import HELP
 from sercorr.training.program import program
 
 if __name__ == "__main__":
-    program(run_grid, __doc__)
+    program(run_grid, f"{__doc__}\n{HELP}")

@@ -1,8 +1,6 @@
 """Training of one head, or of several on one stream of batches: SpeechBrain's Brain."""
 
-import pathlib
 import sys
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -16,8 +14,9 @@ from tqdm import tqdm
 from sercorr.data.batches import UpdateSampler, update_seed
 from sercorr.errors import InputError
 from sercorr.evaluation.metrics import rate_name
-from sercorr.lobes.head import EmotionHead, project_clips
+from sercorr.lobes.head import project_clips, shares_projection
 from sercorr.training.heads import HeadInTraining
+from sercorr.training.stopping import StopRequest
 
 
 class EmotionBrain(sb.Brain):
@@ -41,6 +40,7 @@ class EmotionBrain(sb.Brain):
       rate ``select_by``.
     - A loss that is not finite stops the head at once.
     - One progress bar covers the whole run.
+    - Ctrl-C and SIGTERM stop it after the update at hand, and save a checkpoint.
 
     The upstream belongs to ``features``: it is neither trained, nor switched to
     training mode, nor saved.
@@ -81,11 +81,15 @@ class EmotionBrain(sb.Brain):
         self.checkpointer = self.heads[0].checkpointer
         self._losses: dict[str, torch.Tensor] = {}
         self._bar: Any = None
+        self._stop = StopRequest()
         for head in self.heads:
             if isinstance(head.loss, torch.nn.Module):
                 head.loss.to(self.device)
-            if head.checkpointer is not None:
-                self._prepare_checkpointer(head.checkpointer)
+            saved = head.checkpointer
+            if saved is not None and self.scaler.is_enabled():
+                saved.add_recoverable("scaler", self.scaler, optional_load=True)
+            if saved is not None and self.debug and not self.debug_persistently:
+                saved.move_to_temporary_folder()
 
     @classmethod
     def side_by_side(
@@ -120,7 +124,7 @@ class EmotionBrain(sb.Brain):
         clips = self.hparams.features.clips(batch.to(self.device))
         heads = self.live_heads
         modules: list[Any] = [head.module for head in heads]
-        shared = len(heads) > 1 and all(map(_shares_projection, modules))
+        shared = len(heads) > 1 and all(map(shares_projection, modules))
         counts = [clip.shape[1] for clip in clips]
         projected = project_clips(clips, modules) if shared else []
         logits = {}
@@ -170,7 +174,14 @@ class EmotionBrain(sb.Brain):
     def fit_batch(self, batch: Any) -> torch.Tensor:
         """Train on one batch from a random state of its own."""
         self._seed(self.heads[0], sb.Stage.TRAIN)
-        loss = super().fit_batch(batch)
+        try:
+            loss = super().fit_batch(batch)
+        except torch.OutOfMemoryError as error:
+            raise InputError(
+                f"the memory of {self.device} does not suffice for an update: add "
+                "--preload False, or a smaller --batch_size with "
+                "--grad_accumulation_factor"
+            ) from error
         self._average(loss)
         if self._bar is not None:
             self._bar.update()
@@ -181,6 +192,8 @@ class EmotionBrain(sb.Brain):
     @torch.no_grad()
     def evaluate_batch(self, batch: Any, stage: sb.Stage) -> torch.Tensor:
         """Evaluate one batch and keep what each head says about it."""
+        if self._stop.requested and stage == sb.Stage.VALID:
+            self._save_before_validation()  # which ends the run
         with self.evaluation_ctx:
             predictions = self.compute_forward(batch, stage=stage)
             loss = self.compute_objectives(predictions, batch, stage=stage)
@@ -238,15 +251,14 @@ class EmotionBrain(sb.Brain):
         dataset: Any = train_set.dataset
         for remark in {head.prepare(dataset.data) for head in self.heads} - {""}:
             print(f"note: {remark}")
-        enable = not self.noprogressbar if progressbar is None else progressbar
         self._bar = tqdm(
             total=len(train_set) * getattr(epoch_counter, "limit", 1),
             desc="training" if len(self.heads) == 1 else f"{len(self.heads)} heads",
             unit="update",
             dynamic_ncols=True,
-            disable=not enable,
+            disable=self.noprogressbar if progressbar is None else not progressbar,
         )
-        with self._bar:
+        with self._bar, StopRequest() as self._stop:
             epochs = self._epochs(epoch_counter)
             super().fit(epochs, train_set, valid_set, progressbar=False)
         self._bar = None
@@ -287,7 +299,6 @@ class EmotionBrain(sb.Brain):
         self, stage: sb.Stage, stage_loss: float, epoch: int | None = None
     ) -> None:
         """Log an epoch and save its checkpoint, or keep what a test found."""
-        del stage_loss  # each head has an average of its own
         for head in self.live_heads:
             if stage == sb.Stage.TRAIN:
                 head.train_loss = head.average_loss
@@ -302,7 +313,6 @@ class EmotionBrain(sb.Brain):
         self, max_key: str | None = None, min_key: str | None = None
     ) -> None:
         """Load each head's best checkpoint."""
-        del max_key, min_key
         for head in self.live_heads:
             head.tested = head.load_best()
 
@@ -354,7 +364,9 @@ class EmotionBrain(sb.Brain):
     ) -> bool:
         if self.step % self.grad_accumulation_factor:
             return False
-        return super()._should_save_intra_epoch_ckpt(last_ckpt_time, steps_since_ckpt)
+        return self._stop.requested or super()._should_save_intra_epoch_ckpt(
+            last_ckpt_time, steps_since_ckpt
+        )
 
     def _save_intra_epoch_ckpt(self) -> None:
         epoch = self.train_sampler.first_batch // len(self.train_sampler) + 1
@@ -365,14 +377,15 @@ class EmotionBrain(sb.Brain):
         }
         for head in self.live_heads:
             head.save(self.step, self.optimizer_step, meta)
+        if self._stop.requested:
+            raise KeyboardInterrupt
 
-    def _prepare_checkpointer(self, checkpointer: Any) -> None:
-        if self.scaler.is_enabled():
-            checkpointer.add_recoverable("scaler", self.scaler, optional_load=True)
-        if self.debug and not self.debug_persistently:
-            folder = tempfile.TemporaryDirectory()
-            checkpointer.checkpoints_dir = pathlib.Path(folder.name)
-            checkpointer.tempdir = folder  # removed with the checkpointer
+    def _save_before_validation(self) -> None:
+        """Save the end of the epoch's training, to validate after resuming; stop."""
+        for head in self.live_heads:
+            head.average_loss = head.train_loss
+        self.step = len(self.train_sampler)
+        self._save_intra_epoch_ckpt()
 
     def _describe(self) -> None:
         heads = self.live_heads
@@ -385,10 +398,3 @@ class EmotionBrain(sb.Brain):
                 best[name] = max(head.best_rate, best.get(name, head.best_rate))
         shown |= {name: f"{rate:.1f} %" for name, rate in best.items()}
         self._bar.set_postfix(shown, refresh=False)
-
-
-def _shares_projection(module: torch.nn.Module) -> bool:
-    """Whether a head's `forward` is that of `EmotionHead`."""
-    return isinstance(module, EmotionHead) and type(module).forward is (
-        EmotionHead.forward
-    )

@@ -3,11 +3,15 @@
 import logging
 import os
 import shutil
+import tempfile
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from rich.filesize import decimal
 from speechbrain.utils.checkpoints import Checkpoint, Checkpointer
+
+from sercorr.errors import InputError
 
 _UNFINISHED = "unfinished"
 
@@ -46,6 +50,11 @@ class AtomicCheckpointer(Checkpointer):
         super().__init__(os.curdir, recoverables)  # it makes the folder it is given
         self.checkpoints_dir = Path(checkpoints_dir)
 
+    def move_to_temporary_folder(self) -> None:
+        """Keep checkpoints in a folder that is removed with this object."""
+        self.tempdir = tempfile.TemporaryDirectory()
+        self.checkpoints_dir = Path(self.tempdir.name)
+
     def remove_leftovers(self) -> None:
         """Remove what a killed process left half written or half removed."""
         shutil.rmtree(self.checkpoints_dir / _UNFINISHED, ignore_errors=True)
@@ -61,7 +70,10 @@ class AtomicCheckpointer(Checkpointer):
         name: str | None = None,
         verbosity: int = logging.INFO,
     ) -> Checkpoint | None:
-        """Save everything under a new name; see SpeechBrain's `Checkpointer`."""
+        """Save everything under a new name; see SpeechBrain's `Checkpointer`.
+
+        `InputError` if it cannot be written, as on a full disk.
+        """
         meta = {**meta, "recoverables": sorted(self.recoverables)}
         final, unfinished = self.checkpoints_dir, self.checkpoints_dir / _UNFINISHED
         name = name or f"{time.time_ns()}"
@@ -69,6 +81,15 @@ class AtomicCheckpointer(Checkpointer):
         self.checkpoints_dir = unfinished
         try:
             saved = super().save_checkpoint(meta, end_of_epoch, name, verbosity)
+        except RuntimeError as error:
+            if "inline_container" not in str(error):
+                raise
+            # torch's writer of files, which hides the system's reason
+            free = decimal(shutil.disk_usage(unfinished).free)
+            raise InputError(
+                f"{final}: a checkpoint cannot be written ({free} are free there); "
+                "make room and run the same command again to go on"
+            ) from error
         finally:
             self.checkpoints_dir = final
         if saved is None:  # not the main process

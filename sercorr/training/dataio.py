@@ -89,17 +89,26 @@ def open_run_features(
     """Open the features of all folds, extracting what is missing from the store.
 
     ``clips`` (id -> what it is read from) are those of all folds: what is extracted
-    does not depend on the fold.
+    does not depend on the fold. ``LOCAL_WORLD_SIZE``, as of ``torchrun``, says how many
+    processes of this machine do the same.
     """
-    options = ("cache_dtype", "extract_precision", "preload", "max_batch_seconds")
+    preload = {"preload": hparams["preload"]} if "preload" in hparams else {}
     return open_features(
         hparams["upstream"],
         clips,
-        cache_folder=hparams.get("cache_folder"),
         device=device_of(run_opts),
         progress=not run_opts.noprogressbar,
-        **{key: hparams[key] for key in options if key in hparams},
+        processes=int(os.environ.get("LOCAL_WORLD_SIZE", "1")),
+        **preload,
+        **feature_options(hparams),
     )
+
+
+def feature_options(hparams: Mapping[str, Any]) -> dict[str, Any]:
+    """Pick what `sercorr.features.extract` takes out of the settings of a run."""
+    options = ("cache_dtype", "extract_precision", "max_batch_seconds", "threads")
+    given = {key: hparams[key] for key in options if key in hparams}
+    return {"cache_folder": hparams.get("cache_folder"), **given}
 
 
 def dataio_prepare(

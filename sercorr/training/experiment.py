@@ -23,7 +23,8 @@ from tqdm import tqdm
 from sercorr.errors import InputError
 from sercorr.evaluation.runs import AXES, EXPERIMENT, read_experiment_record
 from sercorr.files import make_folder, require_writable, write_json
-from sercorr.reporting.report import report_folder
+from sercorr.reporting.experiment_plots import figure_name
+from sercorr.reporting.report import remove_tables, report_folder
 from sercorr.training.experiment_file import (
     LISTS,
     Experiment,
@@ -31,7 +32,16 @@ from sercorr.training.experiment_file import (
     read_experiment,
 )
 from sercorr.training.folds import settings_of_folds
-from sercorr.training.grid import plan_heads, report_failures, require_name, run_heads
+from sercorr.training.grid import (
+    group_size,
+    plan_heads,
+    report_failures,
+    run_heads,
+    stage_of,
+)
+from sercorr.training.grid_file import require_name
+from sercorr.training.launcher.launch import require_idle, run_stages
+from sercorr.training.launcher.options import Launch, take_launch, threads_of
 from sercorr.training.program import take_options
 from sercorr.training.settings import Settings, plain_tree
 
@@ -51,15 +61,16 @@ class Layout:
     ----------
     root : pathlib.Path
         The experiment's folder.
-    before, axes : mapping
-        Axis of `AXES` -> the values that the folder was asked for so far, and those
-        with the ones that are asked for now.
+    before, asked, axes : mapping
+        Axis of `AXES` -> the values that the folder was asked for so far, those that
+        are asked for now, and all of these.
     grids : dict
         What is asked for now: one grid for each upstream and corpus.
     """
 
     root: Path
     before: Axes
+    asked: Axes
     axes: Axes
     grids: Grids
 
@@ -71,15 +82,17 @@ def run_experiment(arguments: Sequence[str]) -> int:
 
     ``arguments`` are ``EXPERIMENT.yaml``, ``--settings FILE`` for other settings than
     the experiment's, the axes ``--upstreams A,B``, ``--corpora A,B``, ``--heads a,b``,
-    ``--seeds 1,2,3``, ``--folds 1,2``, and what ``train.py`` takes. Returns 0, or 1 if
-    a run failed; the others are trained all the same.
+    ``--seeds 1,2,3``, ``--folds 1,2``, the options of a launch
+    (`sercorr.training.launcher.options`), and what ``train.py`` takes. Returns 0, or 1
+    if a run failed; the others are trained all the same.
     """
     if not arguments or arguments[0].startswith("-"):
         raise InputError(
             "the experiment is missing: give its file as the first argument, as in "
             "experiments/table1.yaml; --help explains the rest"
         )
-    given, rest = take_options((*LISTS, *ONE_VALUE, "settings"), arguments[1:])
+    launch, others = take_launch(arguments[1:])
+    given, rest = take_options((*LISTS, *ONE_VALUE, "settings"), others)
     for one, axis in ONE_VALUE.items():
         if one in given and axis in given:
             raise InputError(
@@ -90,9 +103,26 @@ def run_experiment(arguments: Sequence[str]) -> int:
     experiment = choose_axes(read_experiment(arguments[0]), given)
     _refuse_what_all_heads_set(experiment, rest)
     layout = lay_out(experiment, rest)
+    require_idle(layout.root)
     finished = _check(layout.grids)
     if _take_place(experiment, layout):
         finished = _check(layout.grids)
+    failed = (
+        _launch(layout, finished, launch)
+        if launch.asked
+        else _train(experiment, layout, finished)
+    )
+    if failed is None:
+        return 0
+    if any(layout.root.rglob("fold_*/metrics.json")):
+        print(report_folder(layout.root))
+    return report_failures(failed)
+
+
+def _train(
+    experiment: Experiment, layout: Layout, finished: Mapping[Path, int]
+) -> list[str]:
+    """Train one grid after the other in this process."""
     failed: list[str] = []
     total = sum(len(heads) * len(folds) for heads, folds in layout.grids.values())
     with tqdm(total=total, desc=experiment.name, unit="run", dynamic_ncols=True) as bar:
@@ -106,9 +136,32 @@ def run_experiment(arguments: Sequence[str]) -> int:
             names = run_heads(*plan_heads(heads, by_fold), bar)
             place = folder.relative_to(layout.root)
             failed += [str(place / name) for name in names]
-    if any(layout.root.rglob("fold_*/metrics.json")):
-        print(report_folder(layout.root))
-    return report_failures(failed)
+    return failed
+
+
+def _launch(
+    layout: Layout, finished: Mapping[Path, int], launch: Launch
+) -> list[str] | None:
+    """Train all grids in processes side by side, see `run_stages`."""
+    waiting = {
+        folder: len(heads) * len(by_fold) - finished[folder]
+        for folder, (heads, by_fold) in layout.grids.items()
+    }
+    size = group_size(sum(waiting.values()), launch)
+    stages = [
+        # planned again, as above
+        stage_of(plan_heads(*layout.grids[folder]), layout.root, launch, size)
+        for folder in waiting
+        if waiting[folder]
+    ]
+    first = next(iter(next(iter(layout.grids.values()))[1].values()))
+    return run_stages(
+        stages,
+        layout.root,
+        launch,
+        threads_of(plain_tree(first.tree)),
+        first.run_opts,
+    )
 
 
 def _refuse_what_all_heads_set(experiment: Experiment, rest: Sequence[str]) -> None:
@@ -149,17 +202,18 @@ def lay_out(experiment: Experiment, rest: Sequence[str]) -> Layout:
                 "rename one of the local folders"
             )
     seeds = experiment.seeds or [tree["seed"]]
-    asked: list[Iterable[Any]] = [
+    every: list[Iterable[Any]] = [
         upstreams,
         experiment.corpora,
         experiment.heads,
         seeds,
         first,
     ]
+    asked = {axis: list(values) for axis, values in zip(AXES, every, strict=True)}
     before = _read_axes(experiment, root)
     axes = {
         axis: list(dict.fromkeys([*before.get(axis, []), *values]))
-        for axis, values in zip(AXES, asked, strict=True)
+        for axis, values in asked.items()
     }
     if before and bool(before["corpus"]) != bool(experiment.corpora):
         raise InputError(
@@ -183,7 +237,7 @@ def lay_out(experiment: Experiment, rest: Sequence[str]) -> Layout:
         }
         by_fold = {fold: one.override(own) for fold, one in settings[corpus].items()}
         grids[folder] = (heads, by_fold)
-    return Layout(root, before, axes, grids)
+    return Layout(root, before, asked, axes, grids)
 
 
 def _place(
@@ -235,17 +289,15 @@ def _take_place(experiment: Experiment, layout: Layout) -> bool:
 
     Returns whether anything was moved.
     """
-    root, before = layout.root, layout.before
-    moves: dict[Path, Path] = {}
-    if before:
-        kept = [before[axis] or [""] for axis in AXES[:4]]
-        for place in itertools.product(*kept):
-            old, new = (root / _place(axes, *place) for axes in (before, layout.axes))
-            if old != new and any(old.glob("fold_*")):
-                moves[old] = new
+    root, moves = layout.root, _moves(layout)
     with contextlib.ExitStack() as stack:
-        for old in moves:
-            for path in old.glob("fold_*/.lock"):
+        for old, new in moves.items():
+            if new.exists():
+                raise InputError(
+                    f"{new}: it is in the way of {old}, which has to be moved there; "
+                    "move it away"
+                )
+            for path in old.rglob("fold_*/.lock"):
                 try:
                     stack.enter_context(filelock.FileLock(path, blocking=False))
                 except filelock.Timeout:
@@ -254,23 +306,68 @@ def _take_place(experiment: Experiment, layout: Layout) -> bool:
                         "folder has to be moved; wait for it"
                     ) from None
     require_writable(root)
+    _remove_tables(layout, moves)  # first: a kill leaves none of the old layout
     for old, new in moves.items():
-        aside = root / f".moving_{os.getpid()}"
-        shutil.move(old, aside)  # the new place may be within the old one
+        aside = old
+        if new.is_relative_to(old):
+            aside = root / f".moving_{os.getpid()}"
+            shutil.move(old, aside)
         make_folder(new.parent)
         shutil.move(aside, new)
         print(f"moved {old} to {new}")
     command = ["python", *sys.argv]
-    earlier = read_experiment_record(root).get("commands", [])
-    commands = [*(one for one in earlier if one != command), command]
+    record = read_experiment_record(root)
+    commands = [*(one for one in record.get("commands", []) if one != command), command]
+    asked = record.get("asked", [])
     write_json(
         root / EXPERIMENT,
         {
             "experiment": experiment.name,
             "file": os.path.abspath(experiment.file),
             "axes": {axis: list(values) for axis, values in layout.axes.items()},
+            "asked": [*(one for one in asked if one != layout.asked), layout.asked],
             "figures": experiment.figures,
             "commands": commands,
         },
     )
     return bool(moves)
+
+
+def _moves(layout: Layout) -> dict[Path, Path]:
+    """Give the folders that lie elsewhere now: the old and the new place.
+
+    What lies beside the runs in a folder (tables of seeds, plots) moves with them.
+    """
+    if not layout.before:
+        return {}
+    moves: dict[Path, Path] = {}
+    for values in itertools.product(
+        *(layout.before[axis] or [""] for axis in AXES[:4])
+    ):
+        old, new = (_place(axes, *values) for axes in (layout.before, layout.axes))
+        if old == new or not any((layout.root / old).glob("fold_*")):
+            continue
+        while len(old.parts) > 1 and old.name == new.name:
+            old, new = old.parent, new.parent
+        moves[layout.root / old] = layout.root / new
+    # what another one moves into is moved away first
+    inward = sorted(moves.items(), key=lambda move: not move[1].is_relative_to(move[0]))
+    return dict(inward)
+
+
+def _remove_tables(layout: Layout, moves: Iterable[Path]) -> None:
+    """Remove tables, figures and reports over folders that move, in those above."""
+    root = layout.root
+    above = {top for old in moves for top in old.parents if top.is_relative_to(root)}
+    pairs = itertools.product(*(layout.before.get(a) or [""] for a in AXES[:2]))
+    places = ["", *(_place(layout.before, *pair).as_posix() for pair in pairs if moves)]
+    figures = read_experiment_record(root).get("figures", [])
+    removed = [path for top in sorted(above) for path in remove_tables(top)]
+    if root in above:
+        for place, figure in itertools.product(dict.fromkeys(places), figures):
+            path = root / "figures" / f"{figure_name(figure, place)}.png"
+            if path.exists():
+                path.unlink()
+                removed.append(path)
+    if removed:
+        print(f"removed, as folders move: {', '.join(map(str, removed))}")

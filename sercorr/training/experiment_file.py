@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from sercorr.errors import InputError
-from sercorr.training.grid import check_heads, require_name
+from sercorr.training.grid_file import check_heads, require_name
 from sercorr.training.program import parse_numbers
 from sercorr.training.settings import plain_tree, read_tree
 

@@ -6,9 +6,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from sercorr.data.manifests import ManifestPlan
 from sercorr.files import require_writable
 from sercorr.reporting.report import report_folder
 from sercorr.training.dataio import plan_data
+from sercorr.training.launcher.launch import Stage, run_stages
+from sercorr.training.launcher.options import Launch, take_launch, threads_of
+from sercorr.training.launcher.tasks import extraction_works
+from sercorr.training.launcher.works import Work
 from sercorr.training.program import parse_arguments, parse_numbers, take_options
 from sercorr.training.run import Run
 from sercorr.training.settings import Settings, plain_tree
@@ -39,9 +44,11 @@ def run_folds(train_script: str | Path, arguments: Sequence[str]) -> int:
     What is refused is refused before any fold is trained.
 
     ``train_script`` is the recipe's ``train.py``, ``arguments`` what it takes, with
-    ``--folds 1,3`` for some folds only. Returns 0, or 1 if a fold failed; the others
+    ``--folds 1,3`` for some folds only, and the options of a launch
+    (`sercorr.training.launcher.options`). Returns 0, or 1 if a fold failed; the others
     are run all the same.
     """
+    launch, arguments = take_launch(arguments)
     by_fold = settings_of_folds(arguments)
     hparams = {fold: settings.load() for fold, settings in by_fold.items()}
     first = next(iter(hparams.values()))
@@ -51,24 +58,61 @@ def run_folds(train_script: str | Path, arguments: Sequence[str]) -> int:
     manifests.write()
     manifests.report()
     _, rest = take_options(("folds", "fold"), arguments)
-    failed = {}
-    for fold, run in runs.items():
-        if run.is_finished:
-            print(f"fold {fold}: finished before, skipped", flush=True)
-            continue
-        print(f"fold {fold} of {first['n_folds']}", flush=True)
-        command = [sys.executable, str(train_script), *rest, "--fold", str(fold)]
-        status = subprocess.run(command, check=False).returncode
-        if status:
-            failed[fold] = status
-            print(f"fold {fold} failed (exit status {status})", file=sys.stderr)
+    command = [sys.executable, str(train_script), *rest, "--fold"]
+    commands = {fold: [*command, str(fold)] for fold in runs}
+    for fold in [fold for fold, run in runs.items() if run.is_finished]:
+        print(f"fold {fold}: finished before, skipped", flush=True)
+        del commands[fold]
+    failed = (
+        _launch(commands, by_fold, first, manifests, launch)
+        if launch.asked
+        else _run_in_turn(commands, first["n_folds"])
+    )
+    if failed is None:
+        return 0
     if any(run.is_finished for run in runs.values()):
         print(report_folder(first["output_folder"]))
     if failed:
         print(
-            f"error: failed folds: {', '.join(map(str, failed))}. Their messages stand "
+            f"error: failed folds: {', '.join(failed)}. Their messages stand "
             "above. What is done is kept: run the same command again to resume them",
             file=sys.stderr,
         )
         return 1
     return 0
+
+
+def _run_in_turn(commands: Mapping[int, Sequence[str]], n_folds: int) -> list[str]:
+    """Run the commands of folds one after the other; return the folds that failed."""
+    failed = []
+    for fold, command in commands.items():
+        print(f"fold {fold} of {n_folds}", flush=True)
+        if status := subprocess.run(command, check=False).returncode:
+            failed.append(str(fold))
+            print(f"fold {fold} failed (exit status {status})", file=sys.stderr)
+    return failed
+
+
+def _launch(
+    commands: Mapping[int, Sequence[str]],
+    by_fold: Mapping[int, Settings],
+    hparams: Mapping[str, Any],
+    manifests: ManifestPlan,
+    launch: Launch,
+) -> list[str] | None:
+    """Run the commands of folds side by side, see `run_stages`."""
+    root = hparams["output_folder"]
+    settings = next(iter(by_fold.values()))
+    training = [Work(f"fold {fold}", own, root) for fold, own in commands.items()]
+    extraction = (
+        extraction_works(settings, hparams, manifests, root, launch.shares)
+        if training
+        else []
+    )
+    return run_stages(
+        [Stage(extraction, training)],
+        root,
+        launch,
+        threads_of(hparams),
+        settings.run_opts,
+    )

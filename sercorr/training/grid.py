@@ -6,7 +6,6 @@ the reading of the features; what they compute is their own.
 """
 
 import contextlib
-import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -31,95 +30,16 @@ from sercorr.training.dataio import (
     run_option,
 )
 from sercorr.training.folds import settings_of_folds
+from sercorr.training.grid_file import read_grid
+from sercorr.training.launcher.launch import Stage, run_stages
+from sercorr.training.launcher.options import Launch, take_launch, threads_of
+from sercorr.training.launcher.tasks import extraction_works, training_work
 from sercorr.training.program import parse_arguments, take_options
 from sercorr.training.run import Run
-from sercorr.training.settings import Settings, closure, plain_tree, read_tree
-
-EXPECTED = "a mapping from names to settings"
-"""What heads are in a file."""
+from sercorr.training.settings import Settings, closure, plain_tree
 
 SIDE_BY_SIDE = 8
 """Most heads at once: their activations are all in memory."""
-
-SHARED = frozenset(
-    """
-    allow_shared_speakers brain_class cache_dtype cache_folder checkpoint_folder corpus
-    data_folder drop extract_precision fold fold_by fold_folder labels manifest_folder
-    map max_batch_seconds n_folds num_workers output_folder preload skip_bad_audio
-    split_seed table test_drop test_map test_table upstream upstream_revision
-    upstream_save_path upstream_source valid_by valid_ratio valid_session
-    """.split()
-)
-"""Settings that all heads of a grid share: data, folds, upstream and features."""
-
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
-_RESERVED = re.compile(r"(fold|seed)_\d+|manifests|features|plots", re.IGNORECASE)
-
-
-def read_grid(path: str | Path) -> dict[str, dict[str, Any]]:
-    """Read a grid file: name -> overrides of one head.
-
-    For instance ``{att4: {n_heads: 4}, mean: {pooling: mean, lr: 0.001}}``. Values
-    may be tagged (``opt_class: !name:torch.optim.SGD {lr: 0.1}``), and
-    ``seed: [1, 2, 3]`` makes one head for each seed. Of an experiment file, its
-    ``heads`` are the grid.
-
-    Returns
-    -------
-    dict
-        Folder below the grid's -> overrides, in the file's order. The folder is the
-        head's name, and ``seed_S`` below that where it has several seeds.
-
-    Raises
-    ------
-    InputError
-        No such file, not a mapping of mappings, a name that is no folder's name, or a
-        setting that all heads share.
-    """
-    path = Path(path)
-    heads: dict[str, dict[str, Any]] = {}
-    grid = read_tree(path, "grid", EXPECTED)
-    if "settings" in grid:  # an experiment
-        grid = grid.get("heads")
-    for name, overrides in check_heads(path, grid).items():
-        seeds = overrides.get("seed")
-        if isinstance(seeds, list):
-            if not seeds:
-                raise InputError(f"{path}: {name}: seed is an empty list; give some")
-            for seed in seeds:
-                heads[f"{name}/seed_{seed}"] = {**overrides, "seed": seed}
-        else:
-            heads[name] = overrides
-    return heads
-
-
-def check_heads(place: str | Path, heads: Any) -> dict[str, dict[str, Any]]:
-    """Check what a file says of heads: name -> overrides of settings.
-
-    ``place`` is the file, for messages. Raises `InputError` where it is no such
-    mapping, a name is no folder's, or a setting is one that all heads share.
-    """
-    if not isinstance(heads, dict) or not heads:
-        raise InputError(f"{place}: {EXPECTED} was expected")
-    for name, overrides in heads.items():
-        require_name(place, name)
-        if not isinstance(overrides, dict | None):
-            raise InputError(f"{place}: {name}: a mapping of settings was expected")
-        if shared := sorted(SHARED & (overrides or {}).keys()):
-            raise InputError(
-                f"{place}: {name}: {shared[0]} is the same for all heads; give it on "
-                "the command line"
-            )
-    return {str(name): dict(overrides or {}) for name, overrides in heads.items()}
-
-
-def require_name(place: str | Path, name: Any) -> None:
-    """Refuse a name that cannot be that of a folder among the results."""
-    if not _NAME.fullmatch(str(name)) or _RESERVED.fullmatch(str(name)):
-        raise InputError(
-            f"{place}: {str(name)!r} cannot name a head's folder; use letters, digits, "
-            "_ and -, and no name such as fold_1"
-        )
 
 
 def run_grid(arguments: Sequence[str]) -> int:
@@ -132,6 +52,7 @@ def run_grid(arguments: Sequence[str]) -> int:
     folder of its name, with the labels that it shares. Returns 0, or 1 if a head
     failed; the others are trained all the same.
     """
+    launch, arguments = take_launch(arguments)
     given, rest = take_options(("grid", "test_table"), arguments)
     if "grid" not in given:
         raise InputError("--grid is missing; give a YAML file: --grid GRID.yaml")
@@ -139,7 +60,8 @@ def run_grid(arguments: Sequence[str]) -> int:
     tables = given.get("test_table", "").split(",")
     if len(tables) == 1:
         table = ["--test_table", *tables] if tables[0] else []
-        return _train_and_report(plan_heads(grid, settings_of_folds([*rest, *table])))
+        plan = plan_heads(grid, settings_of_folds([*rest, *table]))
+        return _train_and_report([plan], plan[0], launch)
     names = [Path(table).stem for table in tables]
     if len(set(names)) < len(names) or not all(names):
         raise InputError(
@@ -157,9 +79,7 @@ def run_grid(arguments: Sequence[str]) -> int:
         )
         for name, options in zip(names, own, strict=True)
     ]
-    status = max([_train_and_report(plan) for plan in planned])
-    print(report_folder(root))
-    return status
+    return _train_and_report(planned, root, launch)
 
 
 def _options_of_tables(settings: Settings, tables: Sequence[str]) -> list[list[str]]:
@@ -219,12 +139,83 @@ def plan_heads(
     return root, manifests, runs
 
 
-def _train_and_report(plan: Plan) -> int:
-    root, manifests, runs = plan
-    failed = run_heads(root, manifests, runs)
-    if any(run.is_finished for heads in runs.values() for run in heads.values()):
+def _train_and_report(plans: Sequence[Plan], root: Path, launch: Launch) -> int:
+    failed = _launch(plans, root, launch) if launch.asked else _train_in_turn(plans)
+    if failed is None:
+        return 0
+    if any(map(count_finished, plans)):
         print(report_folder(root))
     return report_failures(failed)
+
+
+def _train_in_turn(plans: Sequence[Plan]) -> list[str]:
+    failed = []
+    for plan in plans:
+        failed += run_heads(*plan)
+        if len(plans) > 1 and count_finished(plan):
+            print(report_folder(plan[0]))
+    return failed
+
+
+def _launch(plans: Sequence[Plan], root: Path, launch: Launch) -> list[str] | None:
+    size = group_size(sum(map(count_waiting, plans)), launch)
+    settings = next(iter(next(iter(plans[0][2].values())).values())).settings
+    return run_stages(
+        [stage_of(plan, root, launch, size) for plan in plans],
+        root,
+        launch,
+        threads_of(plain_tree(settings.tree)),
+        settings.run_opts,
+    )
+
+
+def count_finished(plan: Plan) -> int:
+    """Count the runs of a plan that are finished."""
+    return sum(run.is_finished for heads in plan[2].values() for run in heads.values())
+
+
+def count_waiting(plan: Plan) -> int:
+    """Count the runs of a plan that are not finished."""
+    return sum(map(len, plan[2].values())) - count_finished(plan)
+
+
+def group_size(waiting: int, launch: Launch) -> int:
+    """Say how many heads a process trains, so that there is work for all.
+
+    Example
+    -------
+    >>> group_size(5, Launch(jobs=2)), group_size(100, Launch(jobs=2))
+    (3, 8)
+    """
+    return max(1, min(SIDE_BY_SIDE, -(-waiting // (launch.jobs or 1))))
+
+
+def stage_of(plan: Plan, root: Path, launch: Launch, size: int) -> Stage:
+    """Make the works of a plan, and write the manifests that they read.
+
+    ``root`` is the launch's folder; ``size`` heads at most are trained by a process.
+    """
+    folder, manifests, runs = plan
+    require_writable(folder)
+    manifests.write()
+    manifests.report()
+    place = "" if folder == root else f"{folder.relative_to(root)} "
+    training = []
+    for fold, heads in runs.items():
+        waiting = {name: run for name, run in heads.items() if not run.is_finished}
+        for group in groups_of(waiting, size):
+            name = f"{place}fold {fold}: {', '.join(group)}"
+            training.append(training_work(name, root, group))
+    first = next(iter(next(iter(runs.values())).values()))
+    extraction = extraction_works(
+        first.settings,
+        first.hparams,
+        manifests,
+        root,
+        launch.shares,
+        f"{place}features",
+    )
+    return Stage(extraction if training else [], training)
 
 
 def report_failures(failed: Sequence[str]) -> int:
@@ -274,11 +265,13 @@ def run_heads(
     return failed
 
 
-def groups_of(runs: Mapping[str, Run]) -> Iterator[dict[str, Run]]:
+def groups_of(
+    runs: Mapping[str, Run], size: int = SIDE_BY_SIDE
+) -> Iterator[dict[str, Run]]:
     """Group the heads of a fold (name -> run) that can be trained side by side.
 
-    They must see the same batches and stand at the same update; at most `SIDE_BY_SIDE`
-    of them. A Brain of one's own may read any setting, so each of its heads is
+    They must see the same batches and stand at the same update; at most ``size`` of
+    them. A Brain of one's own may read any setting, so each of its heads is
     trained alone.
     """
     groups: dict[str, dict[str, Run]] = {}
@@ -286,8 +279,8 @@ def groups_of(runs: Mapping[str, Run]) -> Iterator[dict[str, Run]]:
         groups.setdefault(_stream(name, run), {})[name] = run
     for group in groups.values():
         names = list(group)
-        for start in range(0, len(names), SIDE_BY_SIDE):
-            yield {name: group[name] for name in names[start : start + SIDE_BY_SIDE]}
+        for start in range(0, len(names), size):
+            yield {name: group[name] for name in names[start : start + size]}
 
 
 def train_heads(
@@ -381,6 +374,7 @@ def _stream(name: str, run: Run) -> str:
             "stands": [meta.get("updates", 0), "valid_wa" in meta],
             "epochs": plain_tree(run.settings.tree).get("epoch_counter"),
             "limit": run.epochs,
+            "threads": run.threads,
             **{
                 key: str(hparams.get(key))
                 for key in ("seed", "batch_size", "updates_per_epoch")

@@ -17,6 +17,7 @@ from speechbrain.utils.run_opts import RunOptions
 from sercorr import fast
 from sercorr.errors import InputError, run_program
 from sercorr.fast.memory import keep_freed_memory
+from sercorr.lobes.upstream.layer_choice import parse_layers
 from sercorr.training.help import format_help
 from sercorr.training.settings import (
     Settings,
@@ -106,8 +107,8 @@ def parse_arguments(arguments: Sequence[str]) -> Settings:
 def parse_value(name: str, text: str) -> Any:
     """Read a value of the command line as YAML; places and revisions are text.
 
-    Classes may be given without brackets: ``--labels sad,happy``,
-    ``--map happy=hap,excited=hap``.
+    Classes and layers may be given without brackets: ``--labels sad,happy``,
+    ``--map happy=hap,excited=hap``, ``--layers 0,6,12``.
 
     Example
     -------
@@ -115,15 +116,17 @@ def parse_value(name: str, text: str) -> Any:
     (0.001, '12e4567')
     >>> parse_value("labels", "sad,no"), parse_value("map", "a=b,c=b")
     (['sad', 'no'], {'a': 'b', 'c': 'b'})
+    >>> parse_value("layers", "0,6,12"), parse_value("layers", "all")
+    ([0, 6, 12], 'all')
     """
+    if name == "layers" and text[:1] != "!":
+        return parse_layers(text.strip("[]")) or "all"
     if name.endswith(_TEXT_ENDINGS) and text not in ("null", "~", ""):
         return text
     if name in (*_LISTS, *_MAPS) and text[:1] not in ("[", "{", "!", ""):
         return _read_classes(name, text)
-    if _NUMBER.fullmatch(text):
-        return float(text)
     try:
-        value = make_yaml().load(text)
+        value = float(text) if _NUMBER.fullmatch(text) else make_yaml().load(text)
     except YAMLError:
         return text
     if isinstance(value, (CommentedMap, CommentedSeq, TaggedScalar)):
@@ -202,16 +205,26 @@ def _help(
     given = [Path(text) for text in arguments if text.endswith((".yaml", ".yml"))]
     file = next(filter(Path.is_file, given), Path(sys.argv[0]).parent / DEFAULT)
     file = settings_of(file)
-    return format_help(Path(sys.argv[0]).name, about, file, REFUSED_OPTIONS)
+    first = "HPARAMS.yaml" if settings_of is Path else "EXPERIMENT.yaml"
+    name = Path(sys.argv[0]).name
+    return format_help(name, about, file, REFUSED_OPTIONS, first)
 
 
 def _run_options(file: str, arguments: list[str], keys: Sequence[str]) -> RunOptions:
     """Parse what is left; argparse alone would take ``--prec`` and ignore it."""
-    known = [*keys, *RunOptions().keys()]
-    for argument in arguments:
-        name = argument.removeprefix("--").partition("=")[0]
-        if argument.startswith("--") and name not in known:
+    defaults = RunOptions().as_dict()
+    known = [*keys, *defaults]
+    for argument, following in zip(arguments, [*arguments[1:], "--"], strict=False):
+        name, has_value, value = argument.removeprefix("--").partition("=")
+        if not argument.startswith("--"):
+            continue
+        if name not in known:
             raise InputError(f"--{name}: {suggest(name, known)}")
+        if defaults.get(name) is False and (has_value or following[:2] != "--"):
+            raise InputError(
+                f"--{name} takes no value (found {value or following!r}): give "
+                f"--{name} alone to switch it on, or leave it out"
+            )
     _, run_opts, unknown = RunOptions.from_command_line_args([file, *arguments])
     if unknown:
         name = unknown.split(":")[0].split()[0]

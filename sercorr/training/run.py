@@ -42,6 +42,7 @@ from sercorr.files import (
 )
 from sercorr.lobes.described import describe_head
 from sercorr.reporting.report import describe_fold, plot_fold
+from sercorr.threads import use_threads
 from sercorr.training.checkpoints import is_scored
 from sercorr.training.dataio import Splits, device_of, refuse_torchrun, require
 from sercorr.training.heads import HeadInTraining
@@ -119,6 +120,15 @@ class Run:
         tested = self.record.get("tested") or {}
         return max([0, *epochs, *[tested.get("epochs", 0)] * bool(epochs)])
 
+    @property
+    def threads(self) -> int:
+        """Threads of torch: as set, or as the training began, or what torch takes.
+
+        Another number would give other last bits.
+        """
+        begun = self.record.get("threads") if self._has_something() else None
+        return self.hparams.get("threads") or begun or torch.get_num_threads()
+
     @contextlib.contextmanager
     def locked(self) -> Iterator["Run"]:
         """Hold the folder while training or testing in it.
@@ -145,7 +155,8 @@ class Run:
                 holder,
                 {"pid": os.getpid(), "host": socket.gethostname(), "since": _now()},
             )
-            yield self
+            with use_threads(self.threads):
+                yield self
         finally:
             holder.unlink(missing_ok=True)
             lock.release()
@@ -184,7 +195,7 @@ class Run:
                 "number_of_epochs": self.epochs,
                 "started": before.get("started") if same else _now(),
                 "resumes": before.get("resumes", 0) + 1 if same else 0,
-                "command": sys.argv,
+                "command": list(self.settings.command or sys.argv),
                 "device": self.device,
                 "threads": torch.get_num_threads(),
                 "fast": fast.enabled(),
@@ -252,6 +263,9 @@ class Run:
         mix = getattr(head.module, "layer_mix", None)
         if mix is not None:
             weights = {"weights": mix.gammas.tolist()}
+            layers = self.identity["upstream"].get("layers")
+            if layers is not None:  # not 0, 1, 2, ...
+                weights["layers"] = layers
             write_json(self.folder / "layer_weights.json", weights)
 
     def _sign(self) -> dict[str, Any]:

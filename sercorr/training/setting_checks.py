@@ -79,6 +79,9 @@ def check_settings(values: Mapping[str, Any]) -> None:
     texts = isinstance(labels, list) and all(isinstance(name, str) for name in labels)
     if not _refers(labels) and not (texts and len(set(labels)) == len(labels) > 1):
         raise InputError(f"labels is {labels!r}; it must be a list of different names")
+    if values.get("threads") is not None:
+        text = "a whole number, at least 1, or null"
+        _check_range(values, "threads", _WHOLE, 1, float("inf"), text)
     for key, (kinds, low, high, text) in _RANGES.items():
         _check_range(values, key, kinds, low, high, text)
     folds = values.get("n_folds", 1)

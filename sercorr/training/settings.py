@@ -35,7 +35,7 @@ HOUSEKEEPING = frozenset(
     data_folder output_folder manifest_folder cache_folder fold_folder
     checkpoint_folder upstream_save_path num_workers preload max_batch_seconds
     table test_table train_logger ckpt_interval_minutes ckpt_interval_steps
-    upstream_source upstream_revision cache_dtype extract_precision
+    threads upstream_source upstream_revision cache_dtype extract_precision
     """.split()
 )
 """Keys that do not change what a run learns; the last four are recorded otherwise,
@@ -71,11 +71,14 @@ class Settings:
         All keys, with the tags of HyperPyYAML; references are not resolved.
     run_opts : speechbrain.utils.run_opts.RunOptions
         Device, precision and the like.
+    command : tuple of str or None
+        The command line that asked for the run; None: that of this process.
     """
 
     files: tuple[Path, ...]
     tree: CommentedMap
     run_opts: RunOptions
+    command: tuple[str, ...] | None = None
 
     def override(self, overrides: Mapping[str, Any]) -> "Settings":
         """Put other values over some keys, whole: tags are replaced as well.
@@ -139,12 +142,13 @@ class Settings:
         """
         add_module_folders(self.files)
         given = self.run_opts.overridden_args
+        settings = {
+            key: value
+            for key, value in plain_tree(self.tree).items()
+            if key not in HOUSEKEEPING and not self._only_counts_epochs(key)
+        }
         return {
-            "settings": {
-                key: value
-                for key, value in plain_tree(self.tree).items()
-                if key not in HOUSEKEEPING and not self._only_counts_epochs(key)
-            },
+            "settings": _without_all_layers(settings),
             "options": {k: self.run_opts[k] for k in LEARNING_OPTIONS if k in given},
             # what the corpus's parser makes is signed as data
             "sources": source_digests(
@@ -289,6 +293,19 @@ def read_tree(
     if not isinstance(tree, CommentedMap):
         raise InputError(f"{path}: {content} was expected")
     return tree
+
+
+def _without_all_layers(settings: dict[str, Any]) -> dict[str, Any]:
+    """Drop ``layers: all``: runs made before there was this setting stay the same."""
+    if settings.get("layers") != "all":
+        return settings
+    kept = {key: value for key, value in settings.items() if key != "layers"}
+    upstream = kept.get("upstream")
+    if isinstance(upstream, dict) and isinstance(upstream.get("value"), dict):
+        given = upstream["value"].items()
+        own = {key: value for key, value in given if value != "!ref <layers>"}
+        kept["upstream"] = {**upstream, "value": own}
+    return kept
 
 
 def _tag(node: Any) -> str:

@@ -13,7 +13,8 @@ there. It takes what ``train.py`` takes, for all runs.
 
 from sercorr.training.experiment import run_experiment
 from sercorr.training.experiment_file import base_settings
+from sercorr.training.launcher.options import HELP
 from sercorr.training.program import program
 
 if __name__ == "__main__":
-    program(run_experiment, __doc__, base_settings)
+    program(run_experiment, f"{__doc__}\n{HELP}", base_settings)

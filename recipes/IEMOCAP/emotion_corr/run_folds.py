@@ -11,8 +11,9 @@ import sys
 from pathlib import Path
 
 from sercorr.training.folds import run_folds
+from sercorr.training.launcher.options import HELP
 from sercorr.training.program import program
 
 if __name__ == "__main__":
     train = Path(sys.argv[0]).with_name("train.py")
-    program(lambda arguments: run_folds(train, arguments), __doc__)
+    program(lambda arguments: run_folds(train, arguments), f"{__doc__}\n{HELP}")

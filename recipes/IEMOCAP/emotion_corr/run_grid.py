@@ -12,7 +12,8 @@ only.
 """
 
 from sercorr.training.grid import run_grid
+from sercorr.training.launcher.options import HELP
 from sercorr.training.program import program
 
 if __name__ == "__main__":
-    program(run_grid, __doc__)
+    program(run_grid, f"{__doc__}\n{HELP}")
