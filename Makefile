@@ -11,10 +11,10 @@ export PYTHON
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo test lint format docs bench clean
+.PHONY: help install demo test test-slurm lint format docs bench clean
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' \
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' \
 		$(firstword $(MAKEFILE_LIST))
 	@echo "Options: ARGS='-k pooling' for test, ARGS='--only head' for bench; for a new"
 	@echo "environment, PYTHON=python3.12 (one of 3.11 to 3.13) and VENV=.venv"
@@ -29,6 +29,9 @@ demo: $(STAMP) ## Five folds on synthetic speech: no data, no download of models
 
 test: $(STAMP) ## Run the tests and the examples in the documentation
 	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
+
+test-slurm: $(STAMP) ## Run the tests that need Slurm, on one that is started for them
+	SERCORR_TEST_SLURM=1 $(BIN)/python -m pytest tests/test_slurm.py $(ARGS)
 
 lint: $(STAMP) ## Check format, style, spelling and types
 	$(BIN)/ruff format --check .

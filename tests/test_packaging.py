@@ -22,7 +22,7 @@ import sercorr
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 EXTRAS = PROJECT["optional-dependencies"]
-DEV_EXTRAS = ("app", "onnx", "timelines", "audformat")
+DEV_EXTRAS = ("app", "onnx", "timelines", "audformat", "slurm")
 PYTHONS = [
     classifier.rpartition(" ")[2]
     for classifier in PROJECT["classifiers"]
@@ -123,6 +123,7 @@ def imported_at_once(path: Path) -> Iterator[str]:
 def test_extras_are_imported_where_they_are_used():
     extras = modules_of(USERS_EXTRAS) - modules_of(PROJECT["dependencies"])
     assert {"audformat", "gradio", "onnxruntime", "praatio", "pympi"} <= extras
+    assert "submitit" in extras
     early = {
         f"{path.relative_to(ROOT)}: {module}"
         for path in ROOT.glob("sercorr/**/*.py")
@@ -187,7 +188,7 @@ esac
 
 def test_help_lists_every_target(checkout):
     phony = re.search(r"^\.PHONY: (.+)$", (checkout / "Makefile").read_text(), re.M)
-    listed = re.findall(r"^  make (\w+) +\S", make(checkout).stdout, re.M)
+    listed = re.findall(r"^  make ([\w-]+) +\S", make(checkout).stdout, re.M)
     assert sorted(listed) == sorted(phony[1].split())
 
 

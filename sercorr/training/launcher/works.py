@@ -248,14 +248,16 @@ def launch_lock(root: str | os.PathLike) -> Iterator[None]:
 
 
 def _slug(name: str) -> str:
-    """Make a folder's name of a work's: letters, digits and a few signs.
+    """Make a folder's name of a work's; names of heads and folders stay apart in it.
 
     Example
     -------
-    >>> _slug("hubert fold 1: mean, corr")
-    'hubert_fold_1_mean_corr'
+    >>> _slug("hubert fold 1: mean, corr/seed_2")
+    'hubert_fold_1=mean+corr@seed_2'
     """
-    text = re.sub(r"[^A-Za-z0-9.=-]+", "_", name).strip("_.")
+    for sign, instead in ((": ", "="), (", ", "+"), ("/", "@"), (" ", "_")):
+        name = name.replace(sign, instead)
+    text = re.sub(r"[^A-Za-z0-9_.=+@-]", "_", name)
     if len(text) > _LONGEST:
         text = f"{text[:_LONGEST]}_{json_digest(name)}"
     return text
