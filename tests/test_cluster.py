@@ -113,8 +113,9 @@ def stand_in(folder: Path, name: str, code: str) -> None:
     file.chmod(0o755)
 
 
-# It keeps what it gets, and refuses the third.
+# It keeps what it gets, and refuses the third. It must not know of a job around it.
 SBATCH = """
+[ -z "$SLURM_CPUS_PER_TASK" ] || exit 1
 number=0
 while [ -e {folder}/script$number ]; do number=$((number + 1)); done
 if [ $number = 2 ]; then
