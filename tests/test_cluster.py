@@ -11,8 +11,12 @@ import time
 from pathlib import Path
 
 import pytest
+from speechbrain.utils.run_opts import RunOptions
 
 from sercorr.errors import InputError
+from sercorr.training.experiment import run_experiment
+from sercorr.training.folds import run_folds
+from sercorr.training.grid import run_grid
 from sercorr.training.launcher.cluster import (
     last_words,
     queue_states,
@@ -20,6 +24,8 @@ from sercorr.training.launcher.cluster import (
     submit,
     submit_stages,
 )
+from sercorr.training.launcher.extraction import extract_features
+from sercorr.training.launcher.launch import Stage, run_stages
 from sercorr.training.launcher.options import Launch
 from sercorr.training.launcher.slurm import sbatch_parameters
 from sercorr.training.launcher.works import (
@@ -278,3 +284,23 @@ run_program(main)
         [sys.executable, "-c", code], capture_output=True, check=False, timeout=60
     )
     assert (ended.returncode, ended.stdout) == (130, b"saved\n")
+
+
+def test_nothing_is_read_where_slurm_is_absent(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    words = ["no.yaml", "--launcher", "slurm", "--slurm_mem", "1G"]
+    for program in (run_grid, run_experiment, extract_features):
+        with pytest.raises(InputError, match="no sbatch on this machine"):
+            program(words)
+    with pytest.raises(InputError, match="no sbatch on this machine"):
+        run_folds("train.py", words)
+
+
+def test_works_that_slurm_refuses_are_on_record_as_such(tmp_path, commands):
+    stand_in(commands, "sbatch", "echo sbatch: error: invalid account >&2; exit 1")
+    works = [python("a", tmp_path, "pass")]
+    with pytest.raises(InputError, match="^Slurm refuses the jobs: .*invalid account"):
+        run_stages([Stage([], works)], tmp_path, Launch(None, "slurm"), 1, RunOptions())
+    found = {work.name: work.record for work in read_works(tmp_path)}
+    assert {one["state"] for one in found.values()} == {FAILED}
+    assert "not submitted: Slurm refuses the jobs" in found["a"]["message"]

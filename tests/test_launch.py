@@ -24,7 +24,6 @@ from runs import (
 )
 from speechbrain.utils.run_opts import RunOptions
 
-from sercorr.cli import main
 from sercorr.errors import InputError
 from sercorr.training.experiment import run_experiment
 from sercorr.training.folds import run_folds
@@ -33,8 +32,7 @@ from sercorr.training.launcher import launch as launch_module
 from sercorr.training.launcher import local
 from sercorr.training.launcher.launch import Stage, require_idle, run_stages
 from sercorr.training.launcher.options import Launch, take_launch, threads_of
-from sercorr.training.launcher.table import last_bar
-from sercorr.training.launcher.works import Work, launch_lock, read_works
+from sercorr.training.launcher.works import Work, launch_lock, read_works, write_works
 
 PYTHON = (sys.executable, "-c")
 SHORT = {"number_of_epochs": 1, "updates_per_epoch": 2}
@@ -280,78 +278,21 @@ def test_a_folder_is_idle_when_nothing_is_at_work(tmp_path):
         require_idle(tmp_path)
 
 
+def test_nothing_is_launched_while_jobs_are_in_the_queue(tmp_path, monkeypatch):
+    one = work(tmp_path, "part", "pass")
+    write_works(tmp_path, [one])
+    one.note(launcher="local", job=str(os.getpid()))  # a job that is at work
+    for launching in (lambda: launch(tmp_path, [one]), lambda: require_idle(tmp_path)):
+        with pytest.raises(InputError, match="1 jobs of an earlier launch are in the"):
+            launching()
+    assert states(tmp_path) == {"part": "waiting"}
+
+
 def test_a_full_disk_of_one_work_stops_no_other(tmp_path):
     full = work(tmp_path, "full", "f = open('/dev/full', 'w', 1); f.write('text\\n')")
     good = work(tmp_path, "good", "pass")
     assert launch(tmp_path, [full, good]) == ["full"]
     assert "No space left on device" in full.record["message"]
-
-
-# What sercorr jobs says
-
-
-def jobs_of(folder: Path, capsys) -> tuple[int, str]:
-    with pytest.raises(SystemExit) as ended:
-        main(["jobs", str(folder)])
-    return int(ended.value.code or 0), capsys.readouterr().out
-
-
-def test_a_table_of_what_became_of_works(tmp_path, capsys):
-    works = [
-        work(tmp_path, "bad", "import sys; sys.exit('error: no such file [a.wav]')"),
-        work(tmp_path, "good", "pass"),
-    ]
-    launch(tmp_path, works)
-    capsys.readouterr()
-    status, text = jobs_of(tmp_path, capsys)
-    assert status == 1
-    rows = {line.split()[0]: line for line in text.splitlines() if line.strip()}
-    assert "failed" in rows["bad"]
-    assert "no such file [a.wav]" in rows["bad"]
-    assert "done" in rows["good"]
-    assert "1 of 2 done, 1 failed" in text
-    assert "give the same command again" in text
-    launch(tmp_path, [work(tmp_path, "good", "pass")])
-    status, text = jobs_of(tmp_path, capsys)
-    assert status == 0
-    assert f"sercorr results {tmp_path}" in text
-
-
-def test_a_work_whose_process_is_gone_is_lost(tmp_path, capsys):
-    one = work(tmp_path, "part", "pass")
-    launch(tmp_path, [one])
-    one.note(state="running")  # as a machine that lost its power leaves it
-    capsys.readouterr()
-    status, text = jobs_of(tmp_path, capsys)
-    assert status == 1
-    assert "lost" in text
-    assert "its process is gone" in text
-
-
-def test_a_folder_without_a_launch(tmp_path, capsys):
-    with pytest.raises(SystemExit) as ended:
-        main(["jobs", str(tmp_path)])
-    assert ended.value.code == 2
-    assert "nothing was launched here" in capsys.readouterr().err
-
-
-def test_bars_of_logs():
-    text = (
-        "hashing audio: 100%|####| 9/9 [00:00<00:00, 9.1file/s]\n"
-        "8 heads:  10%|#    | 100/1000 [00:20<03:00, 5.0update/s, loss=1.2, "
-        "best valid WA=61.2 %]\r"
-        "8 heads:  12%|#    | 120/1000 [00:24<02:56, 5.0update/s, loss=1.1, "
-        "best valid WA=61.2 %]"
-    )
-    bar = last_bar(text)
-    assert (bar.what, bar.done, bar.left) == ("8 heads", 0.12, "02:56")
-    assert bar.says == "loss=1.1, best valid WA=61.2 %"
-    bar = last_bar(
-        "extracting 400 clips  43%|###|  31.2 audio-seconds/s [00:20, 00:30 left]"
-    )
-    assert (bar.done, bar.left, bar.says) == (0.43, "00:30", "31.2 audio-seconds/s")
-    assert last_bar("hashing audio:  10%|#| 1/9 [00:00<00:01, 9.1file/s]").done is None
-    assert last_bar("error: something") is None
 
 
 # The command line

@@ -40,8 +40,8 @@ from sercorr.training.grid import (
     stage_of,
 )
 from sercorr.training.grid_file import require_name
-from sercorr.training.launcher.launch import require_idle, run_stages
-from sercorr.training.launcher.options import Launch, take_launch, threads_of
+from sercorr.training.launcher.launch import read_launch, require_idle, run_stages
+from sercorr.training.launcher.options import Launch, threads_of
 from sercorr.training.program import take_options
 from sercorr.training.settings import Settings, plain_tree
 
@@ -91,7 +91,7 @@ def run_experiment(arguments: Sequence[str]) -> int:
             "the experiment is missing: give its file as the first argument, as in "
             "experiments/table1.yaml; --help explains the rest"
         )
-    launch, others = take_launch(arguments[1:])
+    launch, others = read_launch(arguments[1:])
     given, rest = take_options((*LISTS, *ONE_VALUE, "settings"), others)
     for one, axis in ONE_VALUE.items():
         if one in given and axis in given:

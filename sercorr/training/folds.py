@@ -10,8 +10,8 @@ from sercorr.data.manifests import ManifestPlan
 from sercorr.files import require_writable
 from sercorr.reporting.report import report_folder
 from sercorr.training.dataio import plan_data
-from sercorr.training.launcher.launch import Stage, run_stages
-from sercorr.training.launcher.options import Launch, take_launch, threads_of
+from sercorr.training.launcher.launch import Stage, read_launch, run_stages
+from sercorr.training.launcher.options import Launch, threads_of
 from sercorr.training.launcher.tasks import extraction_works
 from sercorr.training.launcher.works import Work
 from sercorr.training.program import parse_arguments, parse_numbers, take_options
@@ -48,7 +48,7 @@ def run_folds(train_script: str | Path, arguments: Sequence[str]) -> int:
     (`sercorr.training.launcher.options`). Returns 0, or 1 if a fold failed; the others
     are run all the same.
     """
-    launch, arguments = take_launch(arguments)
+    launch, arguments = read_launch(arguments)
     by_fold = settings_of_folds(arguments)
     hparams = {fold: settings.load() for fold, settings in by_fold.items()}
     first = next(iter(hparams.values()))

@@ -31,8 +31,8 @@ from sercorr.training.dataio import (
 )
 from sercorr.training.folds import settings_of_folds
 from sercorr.training.grid_file import read_grid
-from sercorr.training.launcher.launch import Stage, run_stages
-from sercorr.training.launcher.options import Launch, take_launch, threads_of
+from sercorr.training.launcher.launch import Stage, read_launch, run_stages
+from sercorr.training.launcher.options import Launch, threads_of
 from sercorr.training.launcher.tasks import extraction_works, training_work
 from sercorr.training.program import parse_arguments, take_options
 from sercorr.training.run import Run
@@ -52,7 +52,7 @@ def run_grid(arguments: Sequence[str]) -> int:
     folder of its name, with the labels that it shares. Returns 0, or 1 if a head
     failed; the others are trained all the same.
     """
-    launch, arguments = take_launch(arguments)
+    launch, arguments = read_launch(arguments)
     given, rest = take_options(("grid", "test_table"), arguments)
     if "grid" not in given:
         raise InputError("--grid is missing; give a YAML file: --grid GRID.yaml")

@@ -31,6 +31,17 @@ FOLDER = ".slurm"
 _LOOK = 0.2  # seconds between two looks at processes
 
 
+def require(launch: Launch) -> None:
+    """Raise `InputError` where a launch cannot be submitted, before anything is done.
+
+    submitit or Slurm is not on this machine, or an option makes no sense.
+    """
+    sbatch_parameters(launch.options)
+    import_submitit()
+    if launch.launcher == "slurm":
+        require_slurm()
+
+
 def submit_stages(
     stages: Sequence[tuple[Sequence[Work], Sequence[Work]]],
     last: Sequence[Work],

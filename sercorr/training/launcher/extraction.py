@@ -16,11 +16,12 @@ from sercorr.features import extract
 from sercorr.features.extraction import missing_groups
 from sercorr.features.processes import WORTH_MEASURING, Speed, choose_processes
 from sercorr.features.store import FeatureStore
+from sercorr.lobes.upstream import Upstream
 from sercorr.threads import use_threads
 from sercorr.training.dataio import device_of, feature_options, plan_data
-from sercorr.training.launcher.launch import Stage, run_stages
+from sercorr.training.launcher.launch import Stage, read_launch, run_stages
 from sercorr.training.launcher.local import visible_gpus
-from sercorr.training.launcher.options import Launch, take_launch, threads_of
+from sercorr.training.launcher.options import Launch, threads_of
 from sercorr.training.launcher.tasks import extraction_works
 from sercorr.training.program import parse_arguments
 
@@ -31,7 +32,7 @@ def extract_features(arguments: Sequence[str]) -> int:
     ``arguments`` are what ``train.py`` takes, and the options of a launch
     (`sercorr.training.launcher.options`).
     """
-    launch, rest = take_launch(arguments)
+    launch, rest = read_launch(arguments)
     settings = parse_arguments(rest)
     hparams = settings.load()
     if hparams["cache_folder"] is None:
@@ -92,7 +93,9 @@ def _choose(
     options = feature_options(hparams)
     groups = missing_groups(hparams["upstream"], manifests.clips, **options)
     seconds = sum(clip.samples for group in groups for clip in group) / SAMPLE_RATE
-    if seconds < WORTH_MEASURING or hparams["upstream"].info.model_type == "fbank":
+    upstream = hparams["upstream"]
+    own = not isinstance(upstream, Upstream)  # perhaps it cannot pass to a process
+    if seconds < WORTH_MEASURING or own or upstream.info.model_type == "fbank":
         return 1, cores
     precision = options.get("extract_precision", "fp32")
     info = hparams["upstream"].info.at_precision(precision)
