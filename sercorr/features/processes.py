@@ -12,6 +12,7 @@ import torch
 from sercorr import SAMPLE_RATE
 from sercorr.errors import InputError
 from sercorr.features.compute import compute_layers, read_group
+from sercorr.features.memory import free_memory
 from sercorr.features.plan import Clip
 from sercorr.features.stored import load_at
 
@@ -74,10 +75,8 @@ def choose_processes(
         All that were measured, the best first. Twice as many processes must be 5 %
         faster to be better.
     """
-    counts = [
-        n for n in (2**power for power in range(cores.bit_length())) if n <= cores
-    ]
-    wanted = [(n, cores // n) for n in counts]
+    counts = [2**power for power in range(cores.bit_length())]  # 1, 2, 4 ... cores
+    wanted = [(count, cores // count) for count in counts]
     if threads is not None:
         wanted = [(max(cores // threads, 1), threads)]
     if len(wanted) == 1:
@@ -86,8 +85,7 @@ def choose_processes(
     waves = [read_group(groups[place]) for place in places]
     speeds: list[Speed] = []
     for count, each in wanted:
-        free = psutil.virtual_memory().available
-        if speeds and count * speeds[-1].memory > free:
+        if speeds and count * speeds[-1].memory > free_memory():
             break
         speeds.append(_measure(upstream, precision, waves, count, each))
     best = speeds[0]

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from rich.console import Console
 from rich.table import Table
+from speechbrain.utils.run_opts import RunOptions
 
 from sercorr import SAMPLE_RATE
 from sercorr.data.manifests import ManifestPlan
@@ -44,7 +45,7 @@ def extract_features(arguments: Sequence[str]) -> int:
         raise InputError("torchrun starts processes already; leave --jobs out")
     threads = threads_of(hparams)
     if not (started or launch.asked):
-        jobs, threads = _choose(hparams, manifests, device)
+        jobs, threads = _choose(hparams, manifests, settings.run_opts)
         launch = Launch(jobs if jobs > 1 else None)
     launched = False
     if launch.asked:
@@ -84,12 +85,13 @@ def extract_features(arguments: Sequence[str]) -> int:
 
 
 def _choose(
-    hparams: Mapping[str, Any], manifests: ManifestPlan, device: str
+    hparams: Mapping[str, Any], manifests: ManifestPlan, run_opts: RunOptions
 ) -> tuple[int, int]:
     """Choose processes and threads of each: one per GPU; on a CPU, by measuring."""
     cores = hparams.get("threads") or torch.get_num_threads()
-    if torch.device(device).type == "cuda":
-        return (len(visible_gpus()) if device == "cuda" else 1), cores
+    if torch.device(device_of(run_opts)).type == "cuda":
+        named = run_opts.device not in (None, "cuda")
+        return (1 if named else len(visible_gpus())), cores
     options = feature_options(hparams)
     groups = missing_groups(hparams["upstream"], manifests.clips, **options)
     seconds = sum(clip.samples for group in groups for clip in group) / SAMPLE_RATE
@@ -98,12 +100,12 @@ def _choose(
     if seconds < WORTH_MEASURING or own or upstream.info.model_type == "fbank":
         return 1, cores
     precision = options.get("extract_precision", "fp32")
-    info = hparams["upstream"].info.at_precision(precision)
+    info = upstream.info.at_precision(precision)
     dtype = options.get("cache_dtype", "float16")
     store = FeatureStore(options["cache_folder"], info, dtype)
     threads = store.threads or hparams.get("threads")
     speeds = choose_processes(
-        hparams["upstream"], precision, groups, torch.get_num_threads(), threads
+        upstream, precision, groups, torch.get_num_threads(), threads
     )
     if len(speeds) > 1:
         _show(speeds)
