@@ -13,9 +13,9 @@ import speechbrain as sb
 import torch
 
 from sercorr import SAMPLE_RATE
+from sercorr.data.digests import hash_clips
 from sercorr.data.utterances import Corpus, Utterance
 from sercorr.features import LiveFeatures, StoredFeatures
-from sercorr.features.digests import hash_clips
 from sercorr.features.store import FeatureStore
 from sercorr.lengths import conv_frames
 from sercorr.lobes import Upstream

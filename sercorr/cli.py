@@ -250,8 +250,8 @@ def _add_jobs(commands: argparse._SubParsersAction) -> None:
         "jobs",
         help="what became of processes that --jobs or --launcher started",
         description="Print what is waiting, running, done, failed or lost. The exit "
-        "status is 1 if something failed or is lost; the same command that started "
-        "them goes on with what is not done.",
+        "status is 1 if something failed, stopped or is lost; the same command that "
+        "started them goes on with what is not done.",
     )
     jobs.add_argument(
         "folder",

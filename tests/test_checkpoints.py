@@ -9,6 +9,7 @@ from caches import remount, small_disk
 from speechbrain.utils.checkpoints import Checkpointer
 
 from sercorr.errors import InputError
+from sercorr.files import write_text
 from sercorr.training.checkpoints import AtomicCheckpointer, best_first, is_scored
 
 
@@ -22,6 +23,16 @@ def test_a_full_disk_is_named(tmp_path):
         remount(disk, "size=1m")
         checkpointer.save_checkpoint({"epoch": 1, "valid_wa": 50.0})
         assert len(checkpointer.list_checkpoints()) == 1
+
+
+def test_a_file_that_a_full_disk_does_not_take_is_named(tmp_path):
+    with small_disk(tmp_path / "disk", "64k") as disk:
+        write_text(disk / "whole.json", "old")
+        with pytest.raises(OSError, match="No space left") as raised:
+            write_text(disk / "whole.json", "x" * 100_000)
+        assert raised.value.filename == str(disk / "whole.json")
+        assert [path.name for path in disk.iterdir()] == ["whole.json"]
+        assert (disk / "whole.json").read_text() == "old"
 
 
 class Cut(BaseException):

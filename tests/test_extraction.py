@@ -19,10 +19,11 @@ from caches import (
     write_clips,
 )
 
+from sercorr.data import digests
 from sercorr.data.audio import read_audio
+from sercorr.data.digests import hash_clips
 from sercorr.errors import InputError
-from sercorr.features import digests, extract
-from sercorr.features.digests import hash_clips
+from sercorr.features import extract
 from sercorr.lobes.upstream import FrozenUpstream, load_upstream
 from sercorr.lobes.upstream.fbank import FbankUpstream
 

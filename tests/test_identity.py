@@ -6,13 +6,22 @@ import os
 import shutil
 import sys
 import textwrap
+import time
 from pathlib import Path
 
 import filelock
 import pytest
 import torch
 from releases import make_release
-from runs import SETTINGS_FILE, evaluate, history, outcome, run_script, train
+from runs import (
+    SETTINGS_FILE,
+    cut_after,
+    evaluate,
+    history,
+    outcome,
+    run_script,
+    train,
+)
 from runs import command_line as line_of
 
 from sercorr.errors import InputError
@@ -228,6 +237,44 @@ def test_a_corpus_that_has_changed(release, tmp_path):
     ):
         train(corpus, tmp_path / "out")
     assert {p: p.read_bytes() for p in lists} == lists
+
+
+def other_samples(corpus: Path) -> None:
+    """Put other samples into a test clip: same name, size, length and time."""
+    clip = sorted(corpus.glob("Session1/sentences/wav/*/*.wav"))[0]
+    before, content = clip.stat(), bytearray(clip.read_bytes())
+    content[2000:2400] = bytes(400)
+    clip.write_bytes(content)
+    os.utime(clip, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+@pytest.mark.parametrize("stored", [False, True])
+def test_audio_that_has_changed_under_the_same_names(
+    release, tmp_path, monkeypatch, stored
+):
+    corpus = shutil.copytree(release, tmp_path / "corpus")
+    options = {"cache_folder": tmp_path / "store"} if stored else {}
+    train(corpus, tmp_path / "finished", **options)
+    with monkeypatch.context() as patch:
+        cut = cut_after(patch, updates=4)  # in the second epoch
+        with pytest.raises(cut):
+            train(corpus, tmp_path / "begun", **options)
+    before = outcome(tmp_path / "finished")
+    moved = shutil.copytree(corpus, tmp_path / "moved")
+    train(moved, tmp_path / "finished", **options)  # equal bytes elsewhere: the same
+    time.sleep(0.2)  # so that the next change has a time of its own
+    other_samples(corpus)
+    text = r"holds another run \(its audio is other\)"
+    for command, folder, more in (
+        (train, "finished", {}),
+        (evaluate, "finished", {}),
+        (train, "finished", {"number_of_epochs": 3}),
+        (train, "begun", {}),
+    ):
+        with pytest.raises(InputError, match=text):
+            command(corpus, tmp_path / folder, **options, **more)
+    assert outcome(tmp_path / "finished") == before
+    train(corpus, tmp_path / "anew", **options)
 
 
 # More epochs

@@ -1,5 +1,6 @@
 """``sercorr jobs``: what became of works, from their records and logs."""
 
+import os
 import sys
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from sercorr.cli import main
 from sercorr.training.launcher.launch import Stage, run_stages
 from sercorr.training.launcher.options import Launch
 from sercorr.training.launcher.table import last_bar
-from sercorr.training.launcher.works import Work
+from sercorr.training.launcher.works import Work, launch_lock, write_works
 
 
 def work(root: Path, name: str, code: str) -> Work:
@@ -46,6 +47,18 @@ def test_a_table_of_what_became_of_works(tmp_path, capsys):
     status, text = jobs_of(tmp_path, capsys)
     assert status == 0
     assert f"sercorr results {tmp_path}" in text
+    launch(tmp_path, [work(tmp_path, "features 1 of 1", "pass")])
+    assert f"sercorr cache info {tmp_path}" in jobs_of(tmp_path, capsys)[1]
+
+
+def test_works_that_nobody_will_start_are_lost(tmp_path, capsys):
+    write_works(tmp_path, [work(tmp_path, "part", "pass")])
+    with launch_lock(tmp_path):
+        assert jobs_of(tmp_path, capsys)[0] == 0
+    status, text = jobs_of(tmp_path, capsys)
+    assert status == 1
+    assert "the command that would have started it is gone" in text
+    assert f"cd {os.getcwd()} && python " in text
 
 
 def test_a_work_whose_process_is_gone_is_lost(tmp_path, capsys):

@@ -6,7 +6,7 @@ from releases import make_release
 from runs import command_line
 
 from sercorr.features import processes
-from sercorr.features.plan import as_parts, plan_groups
+from sercorr.features.plan import plan_groups
 from sercorr.features.processes import Speed, choose_processes
 from sercorr.lobes.upstream import Upstream
 from sercorr.training.launcher import extraction
@@ -34,7 +34,7 @@ def measured(monkeypatch) -> list[tuple[int, int]]:
 def groups(tmp_path):
     from caches import write_clips
 
-    from sercorr.features.digests import hash_clips
+    from sercorr.data.digests import as_parts, hash_clips
 
     wavs = write_clips(tmp_path / "wavs", 9)
     return plan_groups(hash_clips(wavs, False), as_parts(wavs), 0.0)

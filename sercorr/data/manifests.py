@@ -69,6 +69,7 @@ class ManifestPlan:
     texts: dict[str, str]
     test_corpus: Corpus | None = None
     tested: Sequence[Utterance] = ()
+    audio: str = ""  # see `sercorr.data.digests.audio_digest`; empty: not hashed
 
     @property
     def digests(self) -> dict[int, dict[str, str]]:

@@ -11,8 +11,8 @@ from speechbrain.utils.logger import get_logger
 
 from sercorr import SAMPLE_RATE
 from sercorr.data.audio import read_audio
+from sercorr.data.digests import clip_digest
 from sercorr.errors import InputError
-from sercorr.features.digests import clip_digest
 from sercorr.features.plan import Clip
 from sercorr.lengths import absolute_to_relative
 from sercorr.lobes.upstream.frozen import FrozenUpstream

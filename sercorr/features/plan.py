@@ -7,7 +7,6 @@ with the same bytes as one that was not (on one kind of machine, with one versio
 torch and one number of threads: these, too, decide about last bits).
 """
 
-import os
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -21,14 +20,6 @@ class Clip(NamedTuple):
     digest: str
     part: Part
     samples: int
-
-
-def as_parts(clips: Mapping[str, str | os.PathLike | Part]) -> dict[str, Part]:
-    """Let every clip be a part, by id: a path stands for the whole file."""
-    return {
-        identity: clip if isinstance(clip, Part) else Part(clip)
-        for identity, clip in clips.items()
-    }
 
 
 def plan_groups(

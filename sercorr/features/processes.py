@@ -16,7 +16,7 @@ from sercorr.features.memory import free_memory
 from sercorr.features.plan import Clip
 from sercorr.features.stored import load_at
 
-WORTH_MEASURING = 1800.0
+WORTH_MEASURING = 600.0
 """Seconds of audio: fewer are extracted by one process in the time of measuring."""
 
 _SECONDS = 4.0  # of computing in a measurement

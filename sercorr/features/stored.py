@@ -12,12 +12,12 @@ from speechbrain.dataio.dataset import DynamicItemDataset
 from tqdm import tqdm
 
 from sercorr.data.audio import Part
+from sercorr.data.digests import RECORD, as_parts, hash_clips, write_record
 from sercorr.errors import InputError
 from sercorr.features.compute import compute_group, read_group
-from sercorr.features.digests import RECORD, hash_clips, write_record
 from sercorr.features.entry import BadEntryError
 from sercorr.features.memory import free_memory
-from sercorr.features.plan import Clip, as_parts, plan_groups
+from sercorr.features.plan import Clip, plan_groups
 from sercorr.features.store import FeatureStore
 from sercorr.lobes.upstream.frozen import FrozenUpstream
 from sercorr.threads import use_threads

@@ -1,7 +1,9 @@
 """From the settings to a corpus's manifests, features and loaders."""
 
+import dataclasses
 import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,6 +14,7 @@ from sercorr import SAMPLE_RATE
 from sercorr.corpora.training_table import read_test_table
 from sercorr.data.audio import Part
 from sercorr.data.batches import make_loaders
+from sercorr.data.digests import RECORD, audio_digest
 from sercorr.data.manifests import ManifestPlan, plan_manifests, read_splits
 from sercorr.errors import InputError
 from sercorr.features import LiveFeatures, StoredFeatures, open_features
@@ -21,7 +24,7 @@ Splits = dict[str, dict[str, dict[str, Any]]]
 
 
 def plan_data(hparams: Mapping[str, Any]) -> ManifestPlan:
-    """Parse the corpus and plan its folds; nothing is written yet.
+    """Parse the corpus, plan its folds, hash its audio; nothing is written yet.
 
     ``hparams`` have ``corpus``, a callable that parses it, ``manifest_folder`` and what
     `plan_manifests` takes besides; with ``test_table``, another corpus is tested, whose
@@ -41,7 +44,7 @@ def plan_data(hparams: Mapping[str, Any]) -> ManifestPlan:
     if table is not None:
         mapping, drop = hparams.get("test_map"), hparams.get("test_drop")
         other = read_test_table(table, mapping, drop)
-    return plan_manifests(
+    manifests = plan_manifests(
         corpus() if callable(corpus) else corpus,
         require(hparams, "manifest_folder"),
         labels=require(hparams, "labels"),
@@ -50,6 +53,10 @@ def plan_data(hparams: Mapping[str, Any]) -> ManifestPlan:
         test_corpus=other,
         **{key: hparams[key] for key in options if key in hparams},
     )
+    cache = hparams.get("cache_folder")
+    record = None if cache is None else Path(cache) / RECORD
+    audio = audio_digest(manifests.clips, record)
+    return dataclasses.replace(manifests, audio=audio)
 
 
 def read_fold(hparams: Mapping[str, Any], manifests: ManifestPlan) -> Splits:

@@ -74,7 +74,8 @@ def run_folds(train_script: str | Path, arguments: Sequence[str]) -> int:
         print(report_folder(first["output_folder"]))
     if failed:
         print(
-            f"error: failed folds: {', '.join(failed)}. Their messages stand "
+            f"error: failed{'' if launch.asked else ' folds'}: {', '.join(failed)}. "
+            "Their messages stand "
             "above. What is done is kept: run the same command again to resume them",
             file=sys.stderr,
         )

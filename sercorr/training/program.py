@@ -213,11 +213,17 @@ def _help(
 def _run_options(file: str, arguments: list[str], keys: Sequence[str]) -> RunOptions:
     """Parse what is left; argparse alone would take ``--prec`` and ignore it."""
     defaults = RunOptions().as_dict()
-    known = [*keys, *defaults]
+    own = ("param_file", "overridden_args")  # no options, but SpeechBrain's records
+    known = [k for k in (*keys, *defaults) if not k.startswith("_") and k not in own]
     for argument, following in zip(arguments, [*arguments[1:], "--"], strict=False):
         name, has_value, value = argument.removeprefix("--").partition("=")
         if not argument.startswith("--"):
             continue
+        if name in ("jobs", "launcher") or name.startswith("slurm_"):
+            raise InputError(
+                f"--{name} is for run_folds.py, run_grid.py, run_experiment.py and "
+                "extract_features.py, which start processes"
+            )
         if name not in known:
             raise InputError(f"--{name}: {suggest(name, known)}")
         if defaults.get(name) is False and (has_value or following[:2] != "--"):

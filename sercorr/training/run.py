@@ -9,14 +9,10 @@ import datetime
 import functools
 import json
 import os
-import platform
-import re
 import shutil
 import socket
-import subprocess
 import sys
 from collections.abc import Iterator
-from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 from typing import Any
 
@@ -47,10 +43,12 @@ from sercorr.training.checkpoints import is_scored
 from sercorr.training.dataio import Splits, device_of, refuse_torchrun, require
 from sercorr.training.heads import HeadInTraining
 from sercorr.training.parts import check_parts
+from sercorr.training.provenance import git_state, installed_versions
 from sercorr.training.settings import Settings
 
 METRICS, RECORD = "metrics.json", "run.json"
 
+_DATA = {"data": "its clips or their labels are others", "audio": "its audio is other"}
 _MOST_SHOWN = 5
 
 
@@ -199,7 +197,7 @@ class Run:
                 "device": self.device,
                 "threads": torch.get_num_threads(),
                 "fast": fast.enabled(),
-                "git": _git_state(),
+                "git": git_state(),
                 "versions": installed_versions(),
                 "tested": before.get("tested") if same else None,
             },
@@ -285,6 +283,7 @@ class Run:
             "upstream": hparams["upstream"].info.at_precision(precision).identity(),
             "features": features,
             "data": self.manifests.digests[self.fold],
+            "audio": self.manifests.audio,
         }
         return json.loads(json.dumps(identity))  # as it will be read again
 
@@ -321,10 +320,8 @@ class Run:
                 "says of what; choose another --output_folder, or remove that folder"
             )
         old, new = (dict(one) for one in (record["identity"], self.identity))
-        data = [one.pop("data", None) for one in (old, new)]
-        differences = _differences(old, new)
-        if data[0] != data[1]:
-            differences.append("its clips or their labels are others")
+        changed = [k for k in _DATA if old.pop(k, None) != new.pop(k, None)]
+        differences = _differences(old, new) + [_DATA[key] for key in changed]
         if differences:
             more = len(differences) - _MOST_SHOWN
             shown = differences[:_MOST_SHOWN] + [f"{more} more"] * (more > 0)
@@ -341,17 +338,6 @@ class Run:
                 f"{self.epochs}: it can grow, but not shrink; choose another "
                 "--output_folder"
             )
-
-
-def installed_versions() -> dict[str, str]:
-    """Versions of Python, this package and the libraries it requires."""
-    found = {"python": platform.python_version(), "sercorr": __version__}
-    with contextlib.suppress(PackageNotFoundError):  # not installed, only on the path
-        for line in requires("sercorr") or []:
-            name = re.split(r"[^\w.-]", line)[0]
-            if "extra ==" not in line:
-                found[name] = version(name)
-    return found
 
 
 def _differences(old: Any, new: Any, name: str = "") -> list[str]:
@@ -375,25 +361,6 @@ def _describe_holder(path: Path) -> str:
         return f"process {who['pid']} on {who['host']} (since {who['since']})"
     except (InputError, KeyError, TypeError):
         return "another process"
-
-
-def _git_state() -> dict[str, Any] | None:
-    """Commit of the package's checkout and whether files were changed since."""
-
-    def git(*words: str) -> str:
-        return subprocess.run(
-            ["git", "-C", str(Path(__file__).parent), *words],
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout.strip()
-
-    try:
-        git("ls-files", "--error-unmatch", Path(__file__).name)  # not another project
-        commit = git("rev-parse", "HEAD")
-        return {"commit": commit, "changed": bool(git("status", "--porcelain", "-uno"))}
-    except (OSError, subprocess.CalledProcessError):
-        return None
 
 
 def _now() -> str:

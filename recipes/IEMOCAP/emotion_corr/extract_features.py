@@ -6,7 +6,7 @@
 It takes what ``train.py`` takes. Clips that are stored are checked, byte for byte, and
 not computed again; a run that was stopped goes on when the same command is given again.
 Several processes share the clips: one per GPU or, on a CPU, as many as are fastest,
-which is measured first where there is half an hour of audio or more. ``--jobs N`` says
+which is measured first where there are ten minutes of audio or more. ``--jobs N`` says
 how many; ``torchrun --nproc_per_node N extract_features.py ...`` works, too.
 """
 

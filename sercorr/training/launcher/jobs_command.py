@@ -26,11 +26,13 @@ from sercorr.training.launcher.works import (
     STOPPED,
     WAITING,
     Work,
+    is_launching,
     read_works,
 )
 
 _EVERY = 5.0  # seconds between two looks at the queue
 _WIDTH = 160  # of tables that go to a file
+_UNDONE = (FAILED, STOPPED, LOST)
 
 
 def jobs_command(folder: str, watch: bool = False) -> int:
@@ -46,7 +48,7 @@ def jobs_command(folder: str, watch: bool = False) -> int:
     Returns
     -------
     int
-        1 if a work failed or is lost, else 0.
+        1 if a work failed, was stopped or is lost, else 0.
     """
     console = Console()
     if not console.is_terminal:
@@ -64,7 +66,7 @@ def jobs_command(folder: str, watch: bool = False) -> int:
                 live.update(Group(table, summary(works)), refresh=True)
     console.print(table)
     print("", *_advice(folder, works), sep="\n")
-    return int(any(work.record["state"] in (FAILED, LOST) for work in works))
+    return int(any(work.record["state"] in _UNDONE for work in works))
 
 
 def _look(folder: str) -> tuple[list[Work], Table]:
@@ -80,45 +82,55 @@ def _look(folder: str) -> tuple[list[Work], Table]:
         from sercorr.training.launcher import cluster  # noqa: PLC0415
 
         states = cluster.queue_states(queued)
+    launching = is_launching(folder)
     for work in works:
-        if reason := why_lost(work, states):
+        if reason := why_lost(work, states, launching):
             work.record |= {"state": LOST, "message": reason}
     return works, works_table(works, states)
 
 
-def why_lost(work: Work, states: Mapping[str, str]) -> str:
+def why_lost(work: Work, states: Mapping[str, str], launching: bool) -> str:
     """Say why a work will not go on although its record says so; else nothing.
 
-    ``states`` maps the ids of the jobs that are in the cluster's queue to their states.
+    ``states`` maps the ids of the jobs that are in the cluster's queue to their states;
+    ``launching`` says whether the command that starts the others is at work.
     """
     state, job = work.record["state"], work.record.get("job")
-    if state not in (WAITING, RUNNING):
+    if state not in (WAITING, RUNNING) or (job is not None and job in states):
         return ""
     if job is not None:
-        if job in states:
-            return ""
-        from sercorr.training.launcher import cluster  # noqa: PLC0415
-
-        words = cluster.last_words(work)
-        if state == RUNNING:
-            return f"job {job} has ended: killed, or its machine died. {words}".strip()
-        return (
-            f"job {job} ended before it began: cancelled, or the machines of the "
-            f"cluster cannot see {work.folder}. {words}"
-        ).strip()
+        return _why_its_job_ended(work)
+    if state == WAITING and not launching:
+        return "the command that would have started it is gone"
     if state == RUNNING and work.record.get("host") == socket.gethostname():
         gone = not psutil.pid_exists(work.record["pid"])
         return "its process is gone: killed, or the machine was restarted" * gone
     return ""
 
 
+def _why_its_job_ended(work: Work) -> str:
+    from sercorr.training.launcher import cluster  # noqa: PLC0415
+
+    job, words = work.record["job"], cluster.last_words(work)
+    if work.record["state"] == RUNNING:
+        return f"job {job} has ended: killed, or its machine died. {words}".strip()
+    return (
+        f"job {job} ended before it began: cancelled, or the machines of the cluster "
+        f"cannot see {work.folder}. {words}"
+    ).strip()
+
+
 def _advice(folder: str, works: Sequence[Work]) -> list[str]:
-    lines = [f"{summary(works)}. Logs: {Path(folder) / JOBS / '*' / LOG}"]
+    logs = Path(folder) / JOBS / "*" / LOG
+    lines = [f"{summary(works)}, of the last command. Logs: {logs}"]
     states = {work.record["state"] for work in works}
-    if states & {FAILED, STOPPED, LOST} and not states & {RUNNING}:
-        command = read_json(Path(folder) / JOBS / LAUNCH)["command"]
+    if states & {*_UNDONE} and RUNNING not in states:
+        launched = read_json(Path(folder) / JOBS / LAUNCH)
+        place, command = map(shlex.join, ([launched["cwd"]], launched["command"]))
         lines.append("To go on, give the same command again:")
-        lines.append(f"    python {shlex.join(command)}")
+        lines.append(f"    cd {place} && python {command}")
     elif states == {DONE}:
-        lines.append(f"Results: sercorr results {folder}")
+        stored = all("features " in work.name for work in works)
+        shown = "cache info" if stored else "results"
+        lines.append(f"Look at it: sercorr {shown} {folder}")
     return lines

@@ -29,6 +29,7 @@ FAILED, STOPPED, LOST = "failed", "stopped", "lost"
 INTERRUPTED = 130
 """Exit status of a program that Ctrl-C or SIGTERM has stopped."""
 
+_LOCK = ".lock"
 _TAIL = 4096
 _LONGEST = 80
 
@@ -205,9 +206,10 @@ def read_works(root: str | os.PathLike) -> list[Work]:
 def write_works(root: str | os.PathLike, works: Sequence[Work]) -> None:
     """Put works on record in the place of those of an earlier launch.
 
-    ``launch.json`` beside them has the command line of this process.
+    ``launch.json`` beside them has the command line and the folder of this process.
     """
-    write_json(Path(root) / JOBS / LAUNCH, {"command": sys.argv, "at": _now()})
+    command = {"command": sys.argv, "cwd": os.getcwd(), "at": _now()}
+    write_json(Path(root) / JOBS / LAUNCH, command)
     kept = {work.folder for work in works}
     for path in (Path(root) / JOBS).glob(f"*/{RECORD}"):
         if path.parent not in kept:
@@ -215,6 +217,18 @@ def write_works(root: str | os.PathLike, works: Sequence[Work]) -> None:
     for place, work in enumerate(works):
         work.record["place"] = place
         work.write()
+
+
+def is_launching(root: str | os.PathLike) -> bool:
+    """Whether a process holds `launch_lock`."""
+    path = Path(root) / JOBS / _LOCK
+    if not path.exists():
+        return False
+    try:
+        with filelock.FileLock(path, blocking=False):
+            return False
+    except filelock.Timeout:
+        return True
 
 
 @contextlib.contextmanager
@@ -227,7 +241,7 @@ def launch_lock(root: str | os.PathLike) -> Iterator[None]:
         Another launch on this machine, or on one that shares the disk, holds it.
     """
     holder = make_folder(Path(root) / JOBS) / "launching.json"
-    lock = filelock.FileLock(holder.with_name(".lock"), blocking=False)
+    lock = filelock.FileLock(holder.with_name(_LOCK), blocking=False)
     try:
         lock.acquire()
     except filelock.Timeout:

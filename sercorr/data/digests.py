@@ -18,14 +18,21 @@ from tqdm import tqdm
 
 from sercorr.data.audio import Part
 from sercorr.errors import InputError
-from sercorr.features.plan import as_parts
-from sercorr.files import file_digest, read_json, write_text
+from sercorr.files import file_digest, json_digest, read_json, write_text
 
 RECORD = "audio_digests.json"
 """Name of the record: absolute path -> size, inode, time of last change, digest."""
 
 _MOMENT = 100_000_000  # nanoseconds; file systems' clocks tick at least every 10 ms
 _WORKERS = min(8, os.cpu_count() or 1)
+
+
+def as_parts(clips: Mapping[str, str | os.PathLike | Part]) -> dict[str, Part]:
+    """Let every clip be a part, by id: a path stands for the whole file."""
+    return {
+        identity: clip if isinstance(clip, Part) else Part(clip)
+        for identity, clip in clips.items()
+    }
 
 
 def hash_clips(
@@ -71,6 +78,17 @@ def write_record(
         if _from(known, file) is None and (stamp := _stamp(file)) is not None:
             known[os.path.abspath(file)] = [*stamp[1:], _remembered(file, stamp)]
     write_text(record, json.dumps(known, sort_keys=True, indent=0))
+
+
+def audio_digest(
+    clips: Mapping[str, str | os.PathLike | Part],
+    record: str | os.PathLike | None = None,
+) -> str:
+    """Hash the audio of a corpus: what runs on it are signed by, wherever it lies.
+
+    ``clips`` and ``record`` are those of `hash_clips`.
+    """
+    return json_digest(hash_clips(clips, record=record))
 
 
 def clip_digest(part: Part) -> str:
