@@ -50,7 +50,8 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
         try:
             yield temporary
         except OSError as error:  # of a full disk, for one, which names no file
-            error.filename = error.filename or os.fspath(path)
+            if error.errno is not None and error.filename is None:
+                error.filename = os.fspath(path)
             raise
         os.chmod(temporary, 0o666 & ~_umask())
         with open(temporary, "rb") as written:

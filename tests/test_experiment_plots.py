@@ -222,7 +222,7 @@ def test_confusions_are_added_and_stand_side_by_side(tmp_path, drawn):
     matrices, notes = confusions_of(heads, ["b", "a"])
     assert notes == []
     titles = [title for title, _, _ in matrices]
-    assert titles == ["b\nfold 2", "a\nfolds 1, 3, 2 seeds added"]
+    assert titles == ["b\nfold 2", "a\n2 folds (1, 3), 2 seeds"]
     counts = np.zeros((4, 4), int)
     for path in (tmp_path / "a").rglob("predictions.csv"):
         for line in path.read_text().splitlines()[1:]:

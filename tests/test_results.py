@@ -222,16 +222,17 @@ def test_heads_are_found_at_any_axis(tmp_path):
 def test_deviations_over_folds_and_seeds_are_apart(tmp_path):
     for seed in (1, 2, 3):
         make_run(tmp_path / f"seed_{seed}", (1, 2, 3), seed=seed)
-    make_run(tmp_path / "seed_4", (1,), seed=4)
+    make_run(tmp_path / "seed_4", (1,), seed=4)  # is left out: of other clips
     runs = read_heads(tmp_path)["."]
     wa = [[fold["wa"] for fold in run.metrics] for run in runs]
     joined = summarise_seeds(runs)
-    means = [statistics.fmean(values) for values in wa]
+    means = [statistics.fmean(values) for values in wa[:3]]
     assert joined["mean"]["wa"] == pytest.approx(statistics.fmean(means))
     assert joined["std_over_seeds"]["wa"] == pytest.approx(statistics.stdev(means))
-    spreads = [statistics.pstdev(values) for values in wa[:3]]  # the last has none
+    spreads = [statistics.pstdev(values) for values in wa[:3]]
     assert joined["std"]["wa"] == pytest.approx(statistics.fmean(spreads))
-    assert (joined["folds"], joined["n_folds"]) == (10, 20)
+    assert (joined["folds"], joined["n_folds"], joined["left_out"]) == (9, 20, [4])
+    assert [run["folds"] for run in joined["runs"]] == [[1, 2, 3]] * 3 + [[1]]
     alone = summarise_seeds(runs[3:])
     assert alone["std"]["wa"] is alone["std_over_seeds"]["wa"] is None
     assert alone["mean"]["wa"] == wa[3][0]

@@ -172,7 +172,6 @@ def test_an_interval_in_steps_takes_the_place_of_that_in_minutes():
     [
         (["--poling", "mean"], r"--poling: no such setting; did you mean pooling"),
         (["--jobs", "2"], r"--jobs is for run_folds\.py, run_grid\.py, run_experi"),
-        (["--slurm_mem", "1G"], r"--slurm_mem is for run_folds\.py"),
         (["--n_head=4"], r"--n_head: .*did you mean n_heads"),
         (["--zzz", "1"], r"--zzz: .*the settings are: .*batch_size.*seed"),
         (["--prec", "bf16"], r"--prec: .*did you mean precision"),

@@ -10,7 +10,7 @@ from sercorr.data.utterances import UNKNOWN
 from sercorr.errors import InputError
 from sercorr.evaluation.comparison import confusion_rates
 from sercorr.evaluation.pooled import Pooled, pool_predictions
-from sercorr.evaluation.runs import Run, settings_of
+from sercorr.evaluation.runs import Run, most_folds, settings_of
 
 POOLING = {"pooling", "n_heads", "pooling_layer"}
 """Settings in which heads are meant to differ."""
@@ -188,9 +188,9 @@ def _common(
 
     ``seeds`` are those that both have; none: each head's own are used.
     """
-    done = [[_finished(run) for run in head.runs] for head in (first, second)]
+    done = [[run.finished for run in head.runs] for head in (first, second)]
     if not seeds:
-        most = [_most_folds(each) for each in done]
+        most = [most_folds(each) for each in done]
         folds = most[0] & most[1]
         own = [[n for n, has in enumerate(each) if folds <= has] for each in done]
         return (own[0], own[1]), sorted(folds)
@@ -198,23 +198,11 @@ def _common(
         (first.seeds.index(seed), second.seeds.index(seed)) for seed in sorted(seeds)
     ]
     both = [done[0][one] & done[1][other] for one, other in places]
-    folds = _most_folds(both)
+    folds = most_folds(both)
     used = [
         place for place, has in zip(places, both, strict=True) if folds and folds <= has
     ]
     return ([one for one, _ in used], [other for _, other in used]), sorted(folds)
-
-
-def _finished(run: Run) -> set[int]:
-    return {fold["fold"] for fold in run.metrics}
-
-
-def _most_folds(sets: Sequence[set[int]]) -> set[int]:
-    """Choose the largest set; of equal ones, the one that most others contain.
-
-    Folds come before seeds: speakers are what a claim is about.
-    """
-    return max(sets, key=lambda one: (len(one), sum(one <= other for other in sets)))
 
 
 def _left_out(
@@ -236,7 +224,7 @@ def _left_out(
                 f"{', '.join(alone)}."
             )
         for n in unused:
-            gap = sorted(set(folds) - _finished(head.runs[n]))
+            gap = sorted(set(folds) - head.runs[n].finished)
             if gap and (not common or head.seeds[n] in common):
                 said.append(
                     f"Seed {head.seeds[n]} of {head.name} lacks fold "

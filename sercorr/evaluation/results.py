@@ -25,7 +25,7 @@ from sercorr.evaluation.predictions import (
     write_predictions,
 )
 from sercorr.evaluation.raters import AGREEMENT, rater_agreement
-from sercorr.evaluation.runs import Run
+from sercorr.evaluation.runs import Run, same_folds
 from sercorr.files import atomic_path, write_json
 
 FIGURES = ("mean", "std", "std_over_seeds")
@@ -136,21 +136,25 @@ def summarise(folds: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 def summarise_seeds(runs: Sequence[Run]) -> dict[str, Any]:
     """Join the runs of a head's seeds.
 
-    ``folds`` and ``n_folds`` say how many are finished, and how many there are in all.
-    ``std`` is the deviation over folds, averaged over the seeds that have one,
-    ``std_over_seeds`` the (sample) deviation of the seeds' means.
+    Figures are of the seeds that `same_folds` gives; ``left_out`` names the others.
+    ``folds`` says how many folds of theirs are finished, ``n_folds`` how many there are
+    in all seeds. ``std`` is the deviation over folds, averaged over the seeds,
+    ``std_over_seeds`` the (sample) deviation of the seeds' means. ``runs`` are all.
     """
+    used = same_folds(runs)
     each = []
     for run in runs:
         folds = [fold["fold"] for fold in run.metrics]
         each.append({"seed": run.seed, **summarise(run.metrics), "folds": folds})
-    means = [run["mean"] for run in each]
+    chosen = [own for run, own in zip(runs, each, strict=True) if run in used]
+    means = [own["mean"] for own in chosen]
     return {
-        "folds": sum(len(run.metrics) for run in runs),
+        "folds": sum(len(run.metrics) for run in used),
         "n_folds": sum(run.n_folds for run in runs),
         "mean": _over(means, _mean),
-        "std": _over([run["std"] for run in each], _mean),
+        "std": _over([own["std"] for own in chosen], _mean),
         "std_over_seeds": _over(means, partial(_std, less=1)),
+        "left_out": [run.seed for run in runs if run not in used],
         "runs": each,
     }
 

@@ -9,7 +9,7 @@
 import itertools
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -53,10 +53,14 @@ class Run:
         return [self.folder / f"fold_{fold['fold']}" for fold in self.metrics]
 
     @property
+    def finished(self) -> set[int]:
+        """Numbers of the finished folds."""
+        return {fold["fold"] for fold in self.metrics}
+
+    @property
     def missing(self) -> list[int]:
         """Folds that are not finished."""
-        finished = {fold["fold"] for fold in self.metrics}
-        return [fold for fold in range(1, self.n_folds + 1) if fold not in finished]
+        return [f for f in range(1, self.n_folds + 1) if f not in self.finished]
 
     @property
     def differing(self) -> list[str]:
@@ -70,6 +74,33 @@ class Run:
         ]
         keys = sorted({key for tree in trees for key in tree} - {"fold"})
         return [k for k in keys if any(t.get(k) != trees[0].get(k) for t in trees)]
+
+
+def most_folds(sets: Sequence[set[int]]) -> set[int]:
+    """Choose the largest set; of equal ones, the one that most others contain.
+
+    Folds come before seeds: speakers are what a claim is about. Of no set, it is empty.
+
+    Example
+    -------
+    >>> most_folds([{1}, {1, 2}, {2, 3}, {2, 3}])
+    {2, 3}
+    """
+    return max(
+        sets,
+        key=lambda one: (len(one), sum(one <= other for other in sets)),
+        default=set(),
+    )
+
+
+def same_folds(runs: Sequence[Run]) -> list[Run]:
+    """Give the seeds of a head that have `most_folds`: those that may be averaged.
+
+    Folds are not equally easy: the mean of a seed that lacks one is of other clips,
+    and its distance to the other seeds' means says little of seeds.
+    """
+    folds = most_folds([run.finished for run in runs])
+    return [run for run in runs if run.finished == folds]
 
 
 def settings_of(record: Mapping[str, Any]) -> dict[str, Any]:

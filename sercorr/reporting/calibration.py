@@ -25,10 +25,11 @@ from sercorr.evaluation.calibration import (
 )
 from sercorr.evaluation.intervals import FEWEST
 from sercorr.evaluation.pooled import Pooled, pool_predictions
-from sercorr.evaluation.runs import Run, settings_of
+from sercorr.evaluation.runs import Run, same_folds, settings_of
 from sercorr.reporting.layout import Parts
 from sercorr.reporting.paper import describe, used_settings
 from sercorr.reporting.plots import COLOURS, new_figure, save_figure
+from sercorr.reporting.remarks import seed_remarks
 
 _FIGURES = f"""\
 ECE: expected calibration error (Guo et al., 2017), in points: how far the confidence, \
@@ -74,6 +75,9 @@ def calibration_parts(heads: Mapping[str, Sequence[Run]]) -> Parts:
     finished = _side_by_side(heads)
     said: dict[str, list[str]] = {}  # what holds for all heads is said of none
     rows = [_row(name, runs, said) for name, runs in finished.items()]
+    for name, runs in finished.items():
+        for text in seed_remarks(heads[name]):
+            said.setdefault(text, []).append(_title(name, runs))
     remarks = (
         text if len(at) == len(finished) else f"{', '.join(at)}: {text}"
         for text, at in said.items()
@@ -201,7 +205,10 @@ def _temperature_remarks(runs: Sequence[Run], values: np.ndarray) -> list[str]:
 
 
 def _side_by_side(heads: Mapping[str, Sequence[Run]]) -> dict[str, Sequence[Run]]:
-    """Order the heads that have runs; other label smoothing alone: side by side."""
+    """Order the heads that have runs; other label smoothing alone: side by side.
+
+    Of each head the seeds that `same_folds` gives.
+    """
     kinds: dict[str, dict[str, Sequence[Run]]] = {}
     for name, runs in heads.items():
         if runs:
@@ -210,7 +217,7 @@ def _side_by_side(heads: Mapping[str, Sequence[Run]]) -> dict[str, Sequence[Run]
             kind = {k: v for k, v in settings_of(record).items() if k not in apart}
             both = [kind, record.get("upstream_source"), record.get("manifests")]
             key = json.dumps(both, sort_keys=True) if kind else name
-            kinds.setdefault(key, {})[name] = runs
+            kinds.setdefault(key, {})[name] = same_folds(runs)
     if not kinds:
         raise InputError("there is no finished fold to look at; run the folds first")
     return {name: runs for some in kinds.values() for name, runs in some.items()}

@@ -22,8 +22,8 @@ from sercorr.reporting.experiment_series import (
     Matrix,
     Series,
     Value,
+    compared_folds,
     confusions_of,
-    finished_folds,
     place_of,
     series_of,
     sort_values,
@@ -259,7 +259,7 @@ def axis_title(setting: str) -> str:
 
 def _average(heads: Heads) -> str:
     """Say over which folds each point is a mean."""
-    folds = finished_folds(heads)
+    folds = compared_folds(heads)
     listed = ", ".join(map(str, folds))
     return f"fold {listed}" if len(folds) == 1 else f"mean of folds {listed}"
 

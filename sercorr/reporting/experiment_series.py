@@ -9,8 +9,9 @@ import numpy as np
 from sercorr.errors import InputError
 from sercorr.evaluation.metrics import RATES
 from sercorr.evaluation.results import pool_confusion
-from sercorr.evaluation.runs import Run
+from sercorr.evaluation.runs import Run, most_folds, same_folds
 from sercorr.reporting.paper import used_settings
+from sercorr.reporting.remarks import seed_remarks, sum_of
 
 Heads = Mapping[str, Sequence[Run]]
 """From `sercorr.evaluation.runs.read_heads`."""
@@ -34,7 +35,7 @@ def series_of(
     """Sort the rates of many heads by two of their settings.
 
     A rate is the mean over a seed's folds. Means over different folds do not compare:
-    a seed that lacks a fold that any other has is left out, and a note says so.
+    a seed that lacks one of the `compared_folds` is left out, and a note says so.
 
     Arguments
     ---------
@@ -60,7 +61,7 @@ def series_of(
         A run lacks one of the settings or the rate, its folds differ in them, or two
         heads have the same two values, so that one of them would hide the other.
     """
-    folds = finished_folds(heads)
+    folds = compared_folds(heads)
     notes: list[str] = []
     points: dict[tuple[Value, Value], list[float]] = {}
     owners: dict[tuple[Value, Value], str] = {}
@@ -92,7 +93,7 @@ def series_of(
 
 
 def confusions_of(heads: Heads, names: Sequence[str]) -> tuple[list[Matrix], list[str]]:
-    """Add the confusion matrices of some heads' folds and seeds.
+    """Add the confusion matrices of some heads' folds and seeds, see `same_folds`.
 
     Arguments
     ---------
@@ -106,7 +107,7 @@ def confusions_of(heads: Heads, names: Sequence[str]) -> tuple[list[Matrix], lis
     matrices : list
         See `Matrix`; in the order of ``names``.
     notes : list of str
-        Which heads have no finished fold.
+        Which heads have no finished fold, and which seeds were left out.
 
     Raises
     ------
@@ -117,7 +118,8 @@ def confusions_of(heads: Heads, names: Sequence[str]) -> tuple[list[Matrix], lis
     notes: list[str] = []
     for name in names:
         for head in (head for head in heads if Path(head).name == name):
-            runs = heads[head]
+            runs = same_folds(heads[head])
+            notes += [f"{head}: {remark}" for remark in seed_remarks(heads[head])]
             metrics = [fold for run in runs for fold in run.metrics]
             if not metrics:
                 notes.append(f"{head}: not drawn, as no fold is finished")
@@ -125,9 +127,7 @@ def confusions_of(heads: Heads, names: Sequence[str]) -> tuple[list[Matrix], lis
             labels = metrics[0]["labels"]
             if any(fold["labels"] != labels for fold in metrics):
                 raise InputError(f"{head}: seeds have different labels; move one away")
-            folds = finished_folds({head: runs})
-            title = f"{head}\nfold{'s' * (len(folds) > 1)} {', '.join(map(str, folds))}"
-            title += f", {len(runs)} seeds added" * (len(runs) > 1)
+            title = f"{head}\n{sum_of(runs)}"
             matrices.append((title, pool_confusion(metrics), labels))
     return matrices, notes
 
@@ -137,10 +137,9 @@ def place_of(head: str) -> str:
     return head.rpartition("/")[0]
 
 
-def finished_folds(heads: Heads) -> list[int]:
-    """Give the folds that any run has finished."""
-    runs = [run for some in heads.values() for run in some]
-    return sorted({fold["fold"] for run in runs for fold in run.metrics})
+def compared_folds(heads: Heads) -> list[int]:
+    """Give `most_folds` of the seeds of all heads."""
+    return sorted(most_folds([run.finished for some in heads.values() for run in some]))
 
 
 def _rate(run: Run, fold: Mapping[str, Any], rate: str) -> float:

@@ -18,8 +18,9 @@ from sercorr.evaluation.groups import (
 )
 from sercorr.evaluation.intervals import FEWEST
 from sercorr.evaluation.pooled import Pooled, pool_predictions
-from sercorr.evaluation.runs import Run
+from sercorr.evaluation.runs import Run, same_folds
 from sercorr.reporting.layout import Parts
+from sercorr.reporting.remarks import seed_remarks
 
 _MOST_SPEAKERS = 40  # more are cut to the lowest and the highest
 _MOST_WORDS = 12  # a trait with more is no grouping
@@ -46,11 +47,13 @@ def group_parts(runs: Sequence[Run]) -> Parts:
     InputError
         There is no finished fold, or a ``predictions.csv`` is missing or broken.
     """
+    left_out = seed_remarks(runs)
+    runs = same_folds(runs)
     pooled = pool_predictions(runs)
     entries = entries_of(runs, pooled)
     without = sum(not entry for entry in entries)
     parts = _speaker_parts(pooled)
-    remarks = []
+    remarks = left_out
     if without:
         whose = "the" if without == len(entries) else f"{without} of {len(entries)}"
         remarks.append(

@@ -1,9 +1,10 @@
 """What a table of results must say of its runs, beside the numbers."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from sercorr.evaluation.metrics import rate_name
-from sercorr.evaluation.runs import Run
+from sercorr.evaluation.runs import Run, same_folds
 from sercorr.reporting.paper import PaperResult, paper_result
 
 
@@ -23,6 +24,40 @@ def run_remarks(run: Run) -> list[str]:
         own = run.record.get("corpus", "another corpus")
         remarks.append(f"Tested on {other}, trained on {own}.")
     return remarks + _speaker_remarks(run)
+
+
+def seed_remarks(runs: Sequence[Run]) -> list[str]:
+    """Say which seeds of a head are left out of its numbers, see `same_folds`."""
+    used = same_folds(runs)
+    gaps: dict[str, list[str]] = {}
+    for run in runs:
+        if run not in used:
+            gap = _numbers("fold", sorted(used[0].finished - run.finished))
+            gaps.setdefault(gap, []).append(str(run.seed))
+    kept = _numbers("seed", [run.seed for run in used])
+    return [
+        f"{_numbers('seed', seeds).capitalize()} lack{'s' * (len(seeds) == 1)} {gap}: "
+        f"left out; the numbers are of {kept} alone. Train {gap} of "
+        f"{_numbers('seed', seeds)} to have all."
+        for gap, seeds in gaps.items()
+    ]
+
+
+def sum_of(runs: Sequence[Run]) -> str:
+    """Say of which folds and seeds a head's confusion matrix is the sum.
+
+    ``runs`` have the same folds. Folds are named unless they are all.
+    """
+    folds = sorted(runs[0].finished)
+    said = _numbers("fold", folds)
+    if len(folds) > 1:
+        named = f" ({', '.join(map(str, folds))})" if runs[0].missing else ""
+        said = f"{len(folds)} folds{named}"
+    return said + f", {len(runs)} seeds" * (len(runs) > 1)
+
+
+def _numbers(what: str, numbers: Sequence[Any]) -> str:
+    return f"{what}{'s' * (len(numbers) > 1)} {', '.join(map(str, numbers))}"
 
 
 def paper_remarks(runs: Sequence[Run]) -> list[str]:

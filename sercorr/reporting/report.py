@@ -226,6 +226,8 @@ def summarise_heads(
             summary = {"pooling": pooling, **summarise_seeds(runs)}
             finished, n_folds = summary["folds"], summary["n_folds"]
             note = f"\n{finished} of {n_folds} folds" if finished < n_folds else ""
+            if left_out := len(summary["left_out"]):
+                note += f", {len(runs) - left_out} of {len(runs)} seeds"
             bars[f"{head}{note}"] = [summary[figure][lead] for figure in FIGURES]
             summaries[head] = summary
     return summaries, bars

@@ -7,7 +7,7 @@ from typing import Any
 from sercorr.evaluation.metrics import RATES, class_recalls, complete_metrics
 from sercorr.evaluation.raters import AGREEMENT
 from sercorr.evaluation.results import FIGURES, pool_confusion, scores_of, summarise
-from sercorr.evaluation.runs import Run, agreed_rate
+from sercorr.evaluation.runs import Run, agreed_rate, same_folds
 from sercorr.reporting.layout import Parts
 from sercorr.reporting.paper import describe
 from sercorr.reporting.remarks import (
@@ -15,6 +15,7 @@ from sercorr.reporting.remarks import (
     paper_of,
     paper_remarks,
     run_remarks,
+    seed_remarks,
 )
 
 _WA_UA = "WA: share of the clips that are right. UA: mean of the class recalls."
@@ -84,11 +85,13 @@ def heads_parts(
     page's ``.json`` holds of those that have any; ``root`` is the page's folder.
     """
     lead = leading_rate(heads)
-    chosen = {tuple(choice_remarks(runs)) for runs in heads.values() if runs}
+    used = {name: same_folds(runs) for name, runs in heads.items()}
+    chosen = {tuple(choice_remarks(runs)) for runs in used.values() if runs}
     remarks: dict[str, list[str]] = {}  # what holds for several is said once
     rows, recalls = [], []
-    for name, runs in heads.items():
+    for name, runs in used.items():
         said = paper_remarks(runs) if runs else ["No finished fold."]
+        said += seed_remarks(heads[name])
         for remark in said + (choice_remarks(runs) if len(chosen) > 1 else []):
             remarks.setdefault(remark, []).append(name)
         for run in runs:
@@ -96,9 +99,11 @@ def heads_parts(
                 at = run.folder.relative_to(root).as_posix()
                 remarks.setdefault(remark, []).append(at)
     for name, summary in summaries.items():
-        runs = heads[name]
-        seeds = sum(run.seed is not None for run in runs)
-        row = {"run": name, "pooling": summary["pooling"], "seeds": str(seeds or "")}
+        runs = used[name]
+        seeds = str(sum(run.seed is not None for run in runs) or "")
+        if left_out := len(summary["left_out"]):
+            seeds += f" of {len(runs) + left_out}"
+        row = {"run": name, "pooling": summary["pooling"], "seeds": seeds}
         row["folds"] = f"{summary['folds']} of {summary['n_folds']}"
         for key in _order(summary["mean"], lead):
             figures = [_number(summary[figure][key]) for figure in FIGURES]
@@ -117,7 +122,7 @@ def heads_parts(
         "then that of the seeds' means (divided by their number less one).\n"
         "-: there is only one.",
         *(chosen.pop() if len(chosen) == 1 else []),
-        *_agreement_notes([run for runs in heads.values() for run in runs]),
+        *_agreement_notes([run for runs in used.values() for run in runs]),
         *_matrix(heads, summaries, lead),
     ]
 

@@ -12,7 +12,7 @@ from sercorr.errors import InputError
 from sercorr.evaluation.metrics import RATES, rate_name
 from sercorr.evaluation.pooled import pool_predictions
 from sercorr.evaluation.results import pool_confusion
-from sercorr.evaluation.runs import Run, heads_called
+from sercorr.evaluation.runs import Run, heads_called, same_folds
 from sercorr.reporting.calibration import calibration_parts, plot_reliability
 from sercorr.reporting.comparison import compare_parts
 from sercorr.reporting.comparison_plot import plot_comparison
@@ -27,6 +27,7 @@ from sercorr.reporting.plots import (
     plot_layer_weights,
     plot_scores,
 )
+from sercorr.reporting.remarks import sum_of
 from sercorr.reporting.report import fold_histories, fold_weights, summarise_heads
 from sercorr.reporting.tables import heads_parts, leading_rate, run_parts
 
@@ -43,7 +44,8 @@ def choose_head(heads: Heads, wanted: str | None = None) -> tuple[str, str]:
     """Choose the head that is looked at more closely, and say why it is this one.
 
     Of those with the most finished trainings, it is the one with the best mean rate on
-    the validation clips: the test clips choose nothing.
+    the validation clips: the test clips choose nothing. Seeds count as in the tables,
+    see `same_folds`.
 
     Arguments
     ---------
@@ -62,7 +64,7 @@ def choose_head(heads: Heads, wanted: str | None = None) -> tuple[str, str]:
     InputError
         There is no such head, or several.
     """
-    finished = {name: runs for name, runs in heads.items() if runs}
+    finished = {name: same_folds(runs) for name, runs in heads.items() if runs}
     if wanted is not None:
         found = heads_called(finished, wanted)
         if len(found) != 1:
@@ -249,11 +251,10 @@ def heads_section(heads: Heads, chosen: str, limit: int) -> Section:
 
 
 def _head_figures(runs: Sequence[Run], name: str) -> list[Block]:
-    metrics = [fold for run in runs for fold in run.metrics]
+    used = same_folds(runs)
+    metrics = [fold for run in used for fold in run.metrics]
     labels = metrics[0]["labels"]
-    seeds = f", {len(runs)} seeds added" if len(runs) > 1 else ""
-    folds = ", ".join(dict.fromkeys(str(fold["fold"]) for fold in metrics))
-    title = f"Confusion matrix, fold {folds}{seeds}"
+    title = f"Confusion matrix, {sum_of(used)}"
     pooled = pool_confusion(metrics)
     figures: list[Block] = [
         draw_inline(
