@@ -43,6 +43,7 @@ COUNT = """
 import pathlib, signal, sys, time
 file, goal, stop = pathlib.Path(sys.argv[1]), int(sys.argv[2]), []
 signal.signal(signal.SIGTERM, lambda *_: stop.append(1))
+print("ready", flush=True)
 number = int(file.read_text()) if file.exists() else 0
 while number < goal and not stop:
     time.sleep(0.1)
@@ -73,6 +74,12 @@ def python(name: str, root: Path, code: str, *arguments: object) -> Work:
 
 def counting(root: Path, goal: int, name: str = "count") -> Work:
     return python(name, root, COUNT, root / f"{name}.txt", goal)
+
+
+def count_is_ready(root: Path) -> None:
+    """Wait until the program takes SIGTERM."""
+    log = root / "jobs/count/output.txt"
+    wait_for(lambda: log.exists() and log.read_text(), "the program")
 
 
 def ended(process: psutil.Process) -> bool:
@@ -171,7 +178,7 @@ def test_a_second_launch_is_refused_while_jobs_are_in_the_queue(tmp_path):
 def test_sigterm_saves_and_requeues(tmp_path):
     [job] = launch(tmp_path, [counting(tmp_path, 60)])
     reach(tmp_path, RUNNING)
-    wait_for((tmp_path / "jobs/count/output.txt").exists, "the program")
+    count_is_ready(tmp_path)
     slurm("scancel", "--signal=TERM", job)
     reach(tmp_path, WAITING)
     assert 0 <= int((tmp_path / "count.txt").read_text()) < 60
@@ -184,6 +191,7 @@ def test_preemption_saves_and_requeues(tmp_path):
     low, high = tmp_path / "low", tmp_path / "high"
     [job] = launch(low, [counting(low, 100)], exclusive="true")
     reach(low, RUNNING)
+    count_is_ready(low)
     launch(high, [counting(high, 5)], partition="high", exclusive="true")
     reach(low, WAITING)
     reach(high, DONE)
@@ -206,6 +214,7 @@ def test_a_run_longer_than_the_time_limit_ends_in_the_end(tmp_path):
 def test_a_cancelled_job_saves_and_is_not_requeued(tmp_path):
     [job] = launch(tmp_path, [counting(tmp_path, 600)])
     reach(tmp_path, RUNNING)
+    count_is_ready(tmp_path)
     slurm("scancel", job)
     reach(tmp_path, STOPPED)
     wait_for(lambda: gone(tmp_path), "the end")
