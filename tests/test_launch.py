@@ -17,7 +17,6 @@ from runs import (
     heads_equal,
     outcome,
     quick_training,
-    run_script,
     script_command,
     script_environment,
     train,
@@ -44,11 +43,13 @@ def release(tmp_path_factory) -> Path:
     return make_release(tmp_path_factory.mktemp("corpus") / "release", odd=False)
 
 
-@pytest.fixture(autouse=True)
-def environment(monkeypatch):
+@pytest.fixture(autouse=True, scope="module")
+def environment():
     """Let processes find the package, installed or not."""
-    for name in ("PYTHONPATH", "OMP_NUM_THREADS"):
-        monkeypatch.setenv(name, script_environment()[name])
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("PYTHONPATH", "OMP_NUM_THREADS"):
+            patch.setenv(name, script_environment()[name])
+        yield
 
 
 def entries(cache: Path) -> dict[str, bytes]:
@@ -68,10 +69,9 @@ def side_by_side(release, tmp_path_factory) -> dict[int, Path]:
     for jobs in (1, 2):
         folders[jobs] = root = tmp_path_factory.mktemp(f"jobs{jobs}")
         line = command_line(release, root / "out", cache_folder=root / "cache", **SHORT)
-        done = run_script(
-            "run_folds.py", [*line, "--folds", "1,2", "--jobs", str(jobs)]
-        )
-        assert done.returncode == 0, done.stderr
+        words = [*line, "--folds", "1,2", "--jobs", str(jobs)]
+        with quick_training():
+            assert run_folds(RECIPE / "train.py", words) == 0
     return folders
 
 
