@@ -33,6 +33,7 @@ from sercorr.training.experiment_file import (
 )
 from sercorr.training.folds import settings_of_folds
 from sercorr.training.grid import (
+    count_finished,
     group_size,
     plan_heads,
     report_failures,
@@ -265,10 +266,7 @@ def _check(grids: Grids) -> dict[Path, int]:
     """Refuse what cannot be run; count the finished runs of each grid."""
     finished = {}
     for folder, grid in tqdm(grids.items(), "checking", unit="grid", leave=False):
-        runs = plan_heads(*grid)[2]
-        finished[folder] = sum(
-            r.is_finished for by in runs.values() for r in by.values()
-        )
+        finished[folder] = count_finished(plan_heads(*grid))
     return finished
 
 

@@ -159,7 +159,7 @@ def _train_in_turn(plans: Sequence[Plan]) -> list[str]:
 
 def _launch(plans: Sequence[Plan], root: Path, launch: Launch) -> list[str] | None:
     size = group_size(sum(map(count_waiting, plans)), launch)
-    settings = next(iter(next(iter(plans[0][2].values())).values())).settings
+    settings = _first_run(plans[0]).settings
     return run_stages(
         [stage_of(plan, root, launch, size) for plan in plans],
         root,
@@ -206,7 +206,9 @@ def stage_of(plan: Plan, root: Path, launch: Launch, size: int) -> Stage:
         for group in groups_of(waiting, size):
             name = f"{place}fold {fold}: {', '.join(group)}"
             training.append(training_work(name, root, group))
-    first = next(iter(next(iter(runs.values())).values()))
+    if not training:  # then nobody needs to look for features that are missing
+        return Stage([], [])
+    first = _first_run(plan)
     extraction = extraction_works(
         first.settings,
         first.hparams,
@@ -215,7 +217,11 @@ def stage_of(plan: Plan, root: Path, launch: Launch, size: int) -> Stage:
         launch.shares,
         f"{place}features",
     )
-    return Stage(extraction if training else [], training)
+    return Stage(extraction, training)
+
+
+def _first_run(plan: Plan) -> Run:
+    return next(iter(next(iter(plan[2].values())).values()))
 
 
 def report_failures(failed: Sequence[str]) -> int:

@@ -14,7 +14,6 @@ from ruamel.yaml.error import YAMLError
 from ruamel.yaml.scalarstring import DoubleQuotedScalarString
 from speechbrain.utils.run_opts import RunOptions
 
-from sercorr import fast
 from sercorr.errors import InputError, run_program
 from sercorr.fast.memory import keep_freed_memory
 from sercorr.lobes.upstream.layer_choice import parse_layers
@@ -62,8 +61,7 @@ def program(
     arguments = sys.argv[1:]
     if {"-h", "--help"} & set(arguments):
         run_program(lambda: print(_help(arguments, about or "", settings_of)))
-    if fast.enabled():
-        keep_freed_memory()
+    keep_freed_memory()
     run_program(lambda: main(arguments))
 
 

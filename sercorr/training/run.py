@@ -5,18 +5,15 @@ another run is refused, whether that is finished, interrupted or to be evaluated
 """
 
 import contextlib
-import datetime
 import functools
 import json
 import os
 import shutil
-import socket
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import filelock
 import torch
 from safetensors.torch import save
 
@@ -42,6 +39,7 @@ from sercorr.threads import use_threads
 from sercorr.training.checkpoints import is_scored
 from sercorr.training.dataio import Splits, device_of, refuse_torchrun, require
 from sercorr.training.heads import HeadInTraining
+from sercorr.training.locks import hold, timestamp
 from sercorr.training.parts import check_parts
 from sercorr.training.provenance import git_state, installed_versions
 from sercorr.training.settings import Settings
@@ -137,27 +135,12 @@ class Run:
             Another process holds it; the message says which.
         """
         require_writable(self.folder)
-        holder = self.folder / "running.json"
-        lock = filelock.FileLock(self.folder / ".lock", blocking=False)
-        try:
-            lock.acquire()
-        except filelock.Timeout:
-            raise InputError(
-                f"{self.folder}: {_describe_holder(holder)} is at work there; wait for "
-                "it, or choose another --output_folder"
-            ) from None
-        try:
+        who = "process {pid} on {host} (since {since})"
+        with hold(self.folder, "running.json", self.folder, who, "another process"):
             self._check_folder()  # it may have changed while the data was prepared
             self.hparams["checkpointer"].remove_leftovers()
-            write_json(
-                holder,
-                {"pid": os.getpid(), "host": socket.gethostname(), "since": _now()},
-            )
             with use_threads(self.threads):
                 yield self
-        finally:
-            holder.unlink(missing_ok=True)
-            lock.release()
 
     def start(self) -> None:
         """Write ``run.json`` and the merged settings as ``hyperparams.yaml``."""
@@ -191,7 +174,7 @@ class Run:
                 "fold": self.fold,
                 "n_folds": self.hparams["n_folds"],
                 "number_of_epochs": self.epochs,
-                "started": before.get("started") if same else _now(),
+                "started": before.get("started") if same else timestamp(),
                 "resumes": before.get("resumes", 0) + 1 if same else 0,
                 "command": list(self.settings.command or sys.argv),
                 "device": self.device,
@@ -229,7 +212,7 @@ class Run:
             **head.tested,
             "epochs": self.epochs if epochs is None else epochs,
             "recalls": dict(zip(head.labels, recalls, strict=True)),
-            "at": _now(),
+            "at": timestamp(),
             # the test set was opened before: the later result has seen it
             "before": [*before.pop("before", []), before] if before else [],
         }
@@ -353,15 +336,3 @@ def _differences(old: Any, new: Any, name: str = "") -> list[str]:
         how = "has changed" if old and new else "is part of one of them only"
         return [f"the code of {name.removeprefix('sources.')} {how}"]
     return [f"{name.removeprefix('settings.')}: {old} there, {new} here"]
-
-
-def _describe_holder(path: Path) -> str:
-    try:
-        who = read_json(path)
-        return f"process {who['pid']} on {who['host']} (since {who['since']})"
-    except (InputError, KeyError, TypeError):
-        return "another process"
-
-
-def _now() -> str:
-    return datetime.datetime.now().astimezone().isoformat(timespec="seconds")

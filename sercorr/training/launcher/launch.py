@@ -11,6 +11,7 @@ from speechbrain.utils.run_opts import RunOptions
 from sercorr.errors import InputError
 from sercorr.training.launcher.local import run_side_by_side, visible_gpus
 from sercorr.training.launcher.options import Launch, take_launch
+from sercorr.training.launcher.slurm import arrays
 from sercorr.training.launcher.works import (
     FAILED,
     JOBS,
@@ -147,7 +148,7 @@ def _submit(
             if work.record["state"] == WAITING:
                 work.note(state=FAILED, message=f"not submitted: {error}")
         raise
-    ids = sorted({work.record["job"].partition("_")[0] for work in [*works, *last]})
+    ids = arrays([work.record["job"] for work in (*works, *last)])
     print(
         f"{len(works)} works are in the queue (jobs {', '.join(ids)})\n"
         f"watch them: sercorr jobs {root} --watch"

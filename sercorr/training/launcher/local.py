@@ -26,9 +26,8 @@ def run_side_by_side(
 ) -> list[Work]:
     """Run works, ``jobs`` at a time, and show a table of them.
 
-    Ctrl-C, SIGTERM or a closed terminal
-    tells every process to stop, which saves what it has, and waits for them; a second
-    Ctrl-C kills them.
+    Ctrl-C, SIGTERM or a closed terminal tells every process to stop, which saves what
+    it has, and waits for them; a second Ctrl-C kills them.
 
     Arguments
     ---------
@@ -39,7 +38,7 @@ def run_side_by_side(
     environment : mapping
         Variables for all of them.
     gpus : sequence of str
-        Dealt in turn: each process sees one of them. None: all see all.
+        Dealt in turn: each process sees one of them. Empty: all see all.
     progress : bool
         Show the table.
 

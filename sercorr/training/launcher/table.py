@@ -13,7 +13,15 @@ from rich.table import Table
 from rich.text import Text
 from tqdm import tqdm
 
-from sercorr.training.launcher.works import DONE, FAILED, LOST, RUNNING, STOPPED, Work
+from sercorr.training.launcher.works import (
+    DONE,
+    FAILED,
+    LOST,
+    RUNNING,
+    STOPPED,
+    WAITING,
+    Work,
+)
 
 _BAR = re.compile(
     r"(?P<what>[^\r\n|]*?):?\s+(?P<percent>\d+)%\|[^|\r\n]*\|"
@@ -75,8 +83,8 @@ def works_table(works: Sequence[Work], states: Mapping[str, str] = {}) -> Table:
     table = Table(box=None, pad_edge=False)
     for column in ("work", "state", "done", "left", "where", ""):
         table.add_column(column, overflow="fold" if not column else "ellipsis")
-    shown = [work for work in works if work.record["state"] != "waiting"]
-    waiting = [work for work in works if work.record["state"] == "waiting"]
+    shown = [work for work in works if work.record["state"] != WAITING]
+    waiting = [work for work in works if work.record["state"] == WAITING]
     for work in [*shown, *waiting[: max(20 - len(shown), 3)]]:
         table.add_row(*_row(work, states))
     return table
@@ -100,12 +108,12 @@ def _row(work: Work, states: Mapping[str, str]) -> list[Text]:
             says = f"{states[job]} {says}".strip()
     if record.get("starts", 0) > 1:
         says = f"start {record['starts']} {says}".strip()
-    where = " ".join(places) if state != "waiting" or job is not None else ""
     style = _STYLES.get(state, "")
     return [
         Text(work.name),
         Text(state, style),
-        *map(Text, (done, left, where, says)),  # not str: brackets would be styles
+        # not str: brackets would be styles
+        *map(Text, (done, left, " ".join(places), says)),
     ]
 
 

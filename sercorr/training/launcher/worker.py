@@ -8,7 +8,6 @@ import os
 import sys
 from pathlib import Path
 
-from sercorr import fast
 from sercorr.errors import InputError, run_program
 from sercorr.fast.memory import keep_freed_memory
 from sercorr.features import extract
@@ -54,8 +53,7 @@ def main() -> int:
     """Read the command line and work."""
     if len(sys.argv) != 2:
         raise InputError("give the task.json of a work")
-    if fast.enabled():
-        keep_freed_memory()
+    keep_freed_memory()
     return work_on(sys.argv[1])
 
 

@@ -1,8 +1,6 @@
 """Works: the commands of a launch, and what is on record of each."""
 
 import contextlib
-import datetime
-import json
 import os
 import re
 import shutil
@@ -10,14 +8,13 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import filelock
-
 from sercorr.errors import InputError
 from sercorr.files import json_digest, make_folder, read_json, write_json
+from sercorr.training.locks import hold, is_held, timestamp
 
 JOBS = "jobs"
 RECORD, TASK, LOG = "work.json", "task.json", "output.txt"
@@ -29,7 +26,6 @@ FAILED, STOPPED, LOST = "failed", "stopped", "lost"
 INTERRUPTED = 130
 """Exit status of a program that Ctrl-C or SIGTERM has stopped."""
 
-_LOCK = ".lock"
 _TAIL = 4096
 _LONGEST = 80
 
@@ -149,7 +145,7 @@ class Running:
             state=RUNNING,
             host=socket.gethostname(),
             pid=self._child.pid,
-            since=_now(),
+            since=timestamp(),
             starts=work.record.get("starts", 0) + 1,
             message="",
         )
@@ -171,7 +167,7 @@ class Running:
             return status
         state = {0: DONE, INTERRUPTED: STOPPED}.get(status, FAILED)
         message = describe_end(status, self.work.log_tail()) if state == FAILED else ""
-        self.work.note(state=state, status=status, ended=_now(), message=message)
+        self.work.note(state=state, status=status, ended=timestamp(), message=message)
         return status
 
 
@@ -208,7 +204,7 @@ def write_works(root: str | os.PathLike, works: Sequence[Work]) -> None:
 
     ``launch.json`` beside them has the command line and the folder of this process.
     """
-    command = {"command": sys.argv, "cwd": os.getcwd(), "at": _now()}
+    command = {"command": sys.argv, "cwd": os.getcwd(), "at": timestamp()}
     write_json(Path(root) / JOBS / LAUNCH, command)
     kept = {work.folder for work in works}
     for path in (Path(root) / JOBS).glob(f"*/{RECORD}"):
@@ -221,18 +217,10 @@ def write_works(root: str | os.PathLike, works: Sequence[Work]) -> None:
 
 def is_launching(root: str | os.PathLike) -> bool:
     """Whether a process holds `launch_lock`."""
-    path = Path(root) / JOBS / _LOCK
-    if not path.exists():
-        return False
-    try:
-        with filelock.FileLock(path, blocking=False):
-            return False
-    except filelock.Timeout:
-        return True
+    return is_held(Path(root) / JOBS)
 
 
-@contextlib.contextmanager
-def launch_lock(root: str | os.PathLike) -> Iterator[None]:
+def launch_lock(root: str | os.PathLike) -> contextlib.AbstractContextManager[None]:
     """Hold a folder while it is launched in.
 
     Raises
@@ -240,25 +228,9 @@ def launch_lock(root: str | os.PathLike) -> Iterator[None]:
     InputError
         Another launch on this machine, or on one that shares the disk, holds it.
     """
-    holder = make_folder(Path(root) / JOBS) / "launching.json"
-    lock = filelock.FileLock(holder.with_name(_LOCK), blocking=False)
-    try:
-        lock.acquire()
-    except filelock.Timeout:
-        who = "another launch"
-        with contextlib.suppress(InputError, KeyError):
-            found = read_json(holder)
-            who = f"another launch (process {found['pid']} on {found['host']})"
-        raise InputError(
-            f"{root}: {who} is at work there; wait for it, or choose another "
-            "--output_folder"
-        ) from None
-    try:
-        write_json(holder, {"pid": os.getpid(), "host": socket.gethostname()})
-        yield
-    finally:
-        holder.unlink(missing_ok=True)
-        lock.release()
+    place = make_folder(Path(root) / JOBS)
+    who = "another launch (process {pid} on {host})"
+    return hold(place, "launching.json", root, who, "another launch")
 
 
 def _slug(name: str) -> str:
@@ -277,16 +249,11 @@ def _slug(name: str) -> str:
     return text
 
 
-def _now() -> str:
-    return datetime.datetime.now().astimezone().isoformat(timespec="seconds")
-
-
 def task_of(path: str | os.PathLike) -> dict[str, Any]:
     """Read a ``task.json``; an `InputError` where this machine cannot see it."""
-    try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    if not os.path.exists(path):
         raise InputError(
             f"{path}: it is not on {socket.gethostname()}: the folder must be on a "
             "disk that all machines of the cluster share"
-        ) from None
+        )
+    return read_json(path)
